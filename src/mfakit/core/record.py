@@ -1,0 +1,335 @@
+"""The record: an account's whole second-factor state, and the document that it is stored as.
+
+Everything here is an immutable Struct with bounded fields; unknown fields are refused. The document is
+`{"v":1,"key_id":…,"tag":…,"body":{…}}`: the tag covers version, key id, realm, account, revision and
+the body's bytes, and is checked before the body is looked at. Secrets in the body are sealed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, MsgspecError, Raw, Struct, json
+from msgspec.structs import replace
+
+from mfakit.core.lifecycle import OFF, OFFERING, State
+from mfakit.core.sealing import Vault
+from mfakit.errors import LimitReachedError, RecordIntegrityError, RecordSchemaError
+
+SCHEMA_VERSION = 1
+DOCUMENT_BYTES_MAX = 65_536
+HISTORY_ENTRIES_MAX = 32
+# The epoch of an account that has no record.
+NO_EPOCH = "none"
+
+Id = Annotated[str, Meta(min_length=22, max_length=22)]
+Text = Annotated[str, Meta(max_length=512)]
+Seconds = Annotated[int, Meta(ge=0, lt=2**40)]
+Step = Annotated[int, Meta(ge=-1, lt=2**62)]
+Count = Annotated[int, Meta(ge=0, lt=2**31)]
+
+
+class Part(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
+    """The base of all that is stored; its `repr` shows no values."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class Authenticator(Part):
+    """One authenticator app: its own secret, its parameters, and how far its codes are spent."""
+
+    id: Id
+    label: Text
+    sealed_secret: Text
+    created_at: Seconds
+    algorithm: Text = "SHA1"
+    digits: Annotated[int, Meta(ge=6, le=8)] = 6
+    period_seconds: Annotated[int, Meta(ge=15, le=120)] = 30
+    offset_steps: Annotated[int, Meta(ge=-20, le=20)] = 0
+    last_step: Step = -1
+    last_used_at: Seconds | None = None
+
+
+class Offer(Part):
+    """An authenticator that is offered and not confirmed; its id is the offer's."""
+
+    authenticator: Authenticator
+    account_name: Text
+    offered_at: Seconds
+    lifetime_seconds: Count
+    replaces: Id | None = None
+    wrong_codes: Count = 0
+
+
+class RecoverySet(Part):
+    """The recovery codes of one generation: a sealed hash for each slot, None once it is used."""
+
+    id: Id
+    created_at: Seconds
+    sealed_hashes: tuple[Text | None, ...]
+
+    @property
+    def left(self) -> int:
+        return sum(sealed is not None for sealed in self.sealed_hashes)
+
+
+class Passcode(Part):
+    """One application passcode. None for protocols or networks is any."""
+
+    id: Id
+    selector: Text
+    label: Text
+    sealed_hash: Text
+    created_at: Seconds
+    protocols: tuple[Text, ...] | None = None
+    networks: tuple[Text, ...] | None = None
+    expires_at: Seconds | None = None
+    last_used_at: Seconds | None = None
+    last_used_ip: Text | None = None
+    last_used_protocol: Text | None = None
+
+
+class TrustedDevice(Part):
+    """One device that need not show a code: a hash of its secret and, if bound, its device id."""
+
+    id: Id
+    label: Text
+    secret_hash: Text
+    created_at: Seconds
+    lifetime_days: Count
+    last_used_at: Seconds | None = None
+
+
+class Throttle(Part):
+    """Wrong codes of one kind: in a row, and by day for the last 30."""
+
+    failures: Count = 0
+    last_failure_at: Seconds = 0
+    days: tuple[tuple[Count, Count], ...] = ()
+
+
+class HistoryEntry(Part):
+    """One lifecycle change, kept so that a lost event can be replayed."""
+
+    kind: Text
+    at: Seconds
+    revision: Annotated[int, Meta(ge=1, lt=2**63)]
+    actor: Text | None = None
+    reason: Text | None = None
+    item_id: Text | None = None
+    label: Text | None = None
+
+
+class Record(Part):
+    """All that mfakit knows about one account.
+
+    `revision` counts the writes from a random start; 0 is a record that is not stored yet.
+    `epoch_is_first` says that the epoch never rose, so sessions begun before the record go on.
+    """
+
+    account_id: Text
+    revision: Annotated[int, Meta(ge=0, lt=2**63)]
+    state: State
+    epoch: Text
+    salt: Text
+    created_at: Seconds
+    updated_at: Seconds
+    epoch_is_first: bool = False
+    enrolled_at: Seconds | None = None
+    authenticators: tuple[Authenticator, ...] = ()
+    offer: Offer | None = None
+    recovery: RecoverySet | None = None
+    passcodes: tuple[Passcode, ...] = ()
+    devices: tuple[TrustedDevice, ...] = ()
+    code_throttle: Throttle = Throttle()
+    recovery_throttle: Throttle = Throttle()
+    failed_since_last: Count = 0
+    password_suspect: bool = False
+    reenroll: bool = False
+    spent_challenges: tuple[tuple[Id, Seconds], ...] = ()
+    challenge_floor: Seconds = 0
+    last_login_at: Seconds | None = None
+    last_combined: tuple[Id, Step] | None = None
+    history: tuple[HistoryEntry, ...] = ()
+
+    @property
+    def is_off(self) -> bool:
+        return self.state in OFF
+
+    @property
+    def recovery_codes_left(self) -> int:
+        return self.recovery.left if self.recovery else 0
+
+
+class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a report may show without opening the document. Never an input to a decision."""
+
+    state: str
+    enrolled_at: int | None = None
+    authenticators: int = 0
+    recovery_codes_left: int = 0
+    passcodes: int = 0
+    trusted_devices: int = 0
+    last_login_at: int | None = None
+    key_ids: tuple[str, ...] = ()
+
+
+class StoredRecord(Struct, frozen=True, kw_only=True):
+    """One row of a store.
+
+    Args:
+        account_id: 1-255 UTF-8 bytes, compared byte for byte.
+        revision: 1 to 2**63 - 1; each write of the row gives another.
+        document: The record, at most 64 KiB; opaque to the store.
+        summary: Counts and times for reports.
+    """
+
+    account_id: str
+    revision: int
+    document: bytes
+    summary: Summary
+
+    def __repr__(self) -> str:
+        return "<StoredRecord>"
+
+
+class _Envelope(Struct, frozen=True, kw_only=True):
+    v: int
+    key_id: str
+    tag: str
+    body: Raw
+
+
+class _Version(Struct):
+    v: int
+
+
+_encode = json.Encoder().encode
+_decode_envelope = json.Decoder(_Envelope).decode
+_decode_version = json.Decoder(_Version).decode
+_decode_body = json.Decoder(Record).decode
+
+
+def blank_record(account_id: str, salt: str) -> Record:
+    """Return the record of an account that has none: off, epoch "none", revision 0."""
+    return Record(
+        account_id=account_id,
+        revision=0,
+        state=State.NOT_ENROLLED,
+        epoch=NO_EPOCH,
+        salt=salt,
+        created_at=0,
+        updated_at=0,
+    )
+
+
+def encode_record(record: Record, vault: Vault) -> StoredRecord:
+    """Return the row of a record, tagged under the newest key; too long a history is shortened.
+
+    Raises:
+        KeyUnavailableError: The newest key could not be fetched.
+        LimitReachedError: It does not fit into 64 KiB without history; remove something.
+    """
+    body = _encode(record)
+    while len(body) > DOCUMENT_BYTES_MAX - 256:
+        if not record.history:
+            raise LimitReachedError
+        record = replace(record, history=record.history[1:])
+        body = _encode(record)
+    key_id = vault.newest
+    tag = vault.tag(key_id, account_id=record.account_id, revision=record.revision, body=body)
+    envelope = _Envelope(v=SCHEMA_VERSION, key_id=key_id, tag=tag, body=Raw(body))
+    return StoredRecord(
+        account_id=record.account_id,
+        revision=record.revision,
+        document=_encode(envelope),
+        summary=_summarize(record, key_id),
+    )
+
+
+def decode_record(stored: StoredRecord, vault: Vault) -> Record:
+    """Open a row.
+
+    Raises:
+        RecordSchemaError: A newer mfakit wrote it; upgrade.
+        KeyUnavailableError: Its key is not in the ring; add the key.
+        RecordIntegrityError: Torn, altered, moved from another account, realm or revision, or in
+            contradiction with itself; restore it or `reset` the account.
+    """
+    envelope = _open_envelope(stored.document)
+    # SECURITY: the tag is checked over the bytes as stored, before any of them is believed.
+    if not vault.tag_matches(
+        envelope.tag,
+        envelope.key_id,
+        account_id=stored.account_id,
+        revision=stored.revision,
+        body=bytes(envelope.body),
+    ):
+        raise RecordIntegrityError
+    record = _parse(_decode_body, envelope.body)
+    if not isinstance(record, Record) or record.account_id != stored.account_id:
+        raise RecordIntegrityError
+    if record.revision != stored.revision or not _is_consistent(record):
+        raise RecordIntegrityError
+    return record
+
+
+def document_key_id(stored: StoredRecord) -> str:
+    """Return the id of the key that tags a row. Raises as `decode_record` does for a torn one."""
+    return _open_envelope(stored.document).key_id
+
+
+def key_ids_of(record: Record, document_key_id: str) -> tuple[str, ...]:
+    """Return the ids of all keys that sealed a part of a record, the document's own included."""
+    sealed = [part.sealed_secret for part in record.authenticators]
+    sealed += [part.sealed_hash for part in record.passcodes]
+    sealed += [record.offer.authenticator.sealed_secret] if record.offer else []
+    sealed += [one for one in record.recovery.sealed_hashes if one] if record.recovery else []
+    return tuple(sorted({document_key_id, *[one.partition(".")[0] for one in sealed]}))
+
+
+def _open_envelope(document: bytes) -> _Envelope:
+    if not isinstance(document, bytes) or len(document) > DOCUMENT_BYTES_MAX:
+        raise RecordIntegrityError
+    version = _parse(_decode_version, document)
+    if isinstance(version, _Version) and version.v != SCHEMA_VERSION:
+        raise RecordSchemaError
+    envelope = _parse(_decode_envelope, document)
+    # SECURITY: only the one canonical text: a second "body" or "tag" key would otherwise win.
+    if not isinstance(envelope, _Envelope) or _encode(envelope) != document:
+        raise RecordIntegrityError
+    return envelope
+
+
+def _parse(decode: Any, data: bytes | Raw) -> object:
+    # The parser's message may quote what it read, so it goes no further.
+    try:
+        return decode(data)
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _is_consistent(record: Record) -> bool:
+    """The invariants of the lifecycle: what the state says is what the record holds."""
+    holds = (record.authenticators, record.recovery, record.passcodes, record.devices)
+    if record.is_off and any(holds):
+        return False
+    if not record.is_off and not record.authenticators:
+        return False
+    return (record.offer is not None) == (record.state in OFFERING)
+
+
+def _summarize(record: Record, key_id: str) -> Summary:
+    return Summary(
+        state=record.state.value,
+        enrolled_at=record.enrolled_at,
+        authenticators=len(record.authenticators),
+        recovery_codes_left=record.recovery_codes_left,
+        passcodes=len(record.passcodes),
+        trusted_devices=len(record.devices),
+        last_login_at=record.last_login_at,
+        key_ids=key_ids_of(record, key_id),
+    )

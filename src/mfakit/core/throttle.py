@@ -1,0 +1,58 @@
+"""How many wrong codes are too many: waits, and the cap.
+
+One `Throttle` for codes of all authenticators of an account and one for its recovery codes. Only a
+success of the same kind clears the run of failures; nothing clears the count by day.
+"""
+
+from __future__ import annotations
+
+from mfakit.core.record import Throttle
+from mfakit.policy import Policy
+
+DAY_SECONDS = 86_400
+DAYS_COUNTED = 30
+
+
+def retry_at(throttle: Throttle, policy: Policy, now: int) -> int | None:
+    """Return the Unix second from which a code is evaluated again, None for now.
+
+    Reference: SP 800-63B-4 §3.2.2: 30 s after failure 5, doubling up to an hour.
+    """
+    excess = throttle.failures - policy.throttle_free_failures - 1
+    if excess < 0:
+        return None
+    # The exponent is bounded first: 30 * 2**1000 seconds would be no wait but an overflow.
+    wait = min(
+        policy.throttle_first_wait_seconds << min(excess, 20), policy.throttle_longest_wait_seconds
+    )
+    until = min(throttle.last_failure_at, now) + wait
+    return until if until > now else None
+
+
+def with_failure(throttle: Throttle, now: int) -> Throttle:
+    """Return the throttle after one more failure."""
+    today = now // DAY_SECONDS
+    days = {today: 1}
+    for day, count in throttle.days:
+        if day > today - DAYS_COUNTED:
+            counted_on = min(day, today)  # a day of a clock that was ahead counts as today
+            days[counted_on] = days.get(counted_on, 0) + count
+    return Throttle(
+        failures=throttle.failures + 1, last_failure_at=now, days=tuple(sorted(days.items()))
+    )
+
+
+def cleared(throttle: Throttle) -> Throttle:
+    """Return the throttle after a success: the run is over, the days stay."""
+    return Throttle(days=throttle.days)
+
+
+def is_exhausted(
+    throttle: Throttle, *, in_a_row: int | None, in_30_days: int | None, now: int
+) -> bool:
+    """Say whether a cap is reached; None is no cap."""
+    today = now // DAY_SECONDS
+    recent = sum(count for day, count in throttle.days if day > today - DAYS_COUNTED)
+    return (in_a_row is not None and throttle.failures >= in_a_row) or (
+        in_30_days is not None and recent >= in_30_days
+    )
