@@ -1,12 +1,12 @@
 """Every operation, written once: load, decide, write on condition. In audit scope.
 
-An operation is a generator. It yields what it needs from the world (`Load`, `Write`, `GetPolicy`, and
-the core's questions `CheckHash`, `NewHashes`, `CheckPassword`) and returns an `Answer`. A driver
-supplies the world: `MFA` blocks, `AsyncMFA` awaits, the tests' scheduler tries every interleaving.
+An operation is a generator. It yields what it needs from the world (`Load`, `Write`, `GetPolicy`,
+and the core's questions `CheckHash`, `NewHashes`, `CheckPassword`) and returns an `Answer`. A driver
+supplies the world: `MFA` blocks, an asynchronous one awaits, the tests try every interleaving.
 
-The outcome of a decision leaves only after its write has won. A lost write is decided again on what the
-winner left; a verdict gathered before (a hash, a password) holds only for the item and stored value
-that it names. Time is read once, so that a code is judged by when it arrived.
+The outcome of a decision leaves only after its write has won. A lost write is decided again on what
+the winner left; a verdict gathered before (a hash, a password) holds only for the item and stored
+value that it names. Time is read once, so that a code is judged by when it arrived.
 """
 
 from __future__ import annotations
@@ -16,22 +16,33 @@ from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
-from mfakit.core import administration, devices, enrollment, login, mail_login
+from mfakit import errors, views
+from mfakit.core import (
+    administration,
+    authenticators,
+    devices,
+    enrollment,
+    login,
+    mail_login,
+    passcode,
+    recovery,
+)
+from mfakit.core.administration import Authority
 from mfakit.core.decision import (
+    Case,
     CheckHash,
     CheckPassword,
-    Context,
     Decision,
-    Evidence,
     NewHashes,
     Question,
+    is_current_epoch,
     settle,
 )
 from mfakit.core.encoding import generate_id
 from mfakit.core.enrollment import EnrollmentRequest
 from mfakit.core.events import AuditEvent, ClientInfo
 from mfakit.core.login import LoginRequest
-from mfakit.core.mail_login import PasscodeRequest
+from mfakit.core.passcode import PasscodeRequest
 from mfakit.core.provisioning import ImportedSecret
 from mfakit.core.record import (
     Record,
@@ -42,30 +53,22 @@ from mfakit.core.record import (
     encode_record,
     key_ids_of,
 )
-from mfakit.core.results import (
+from mfakit.core.sealing import Vault
+from mfakit.core.secret import Secret
+from mfakit.core.tokens import Challenge, OfferPayload, Proof, open_token
+from mfakit.policy import Policy
+from mfakit.results import (
     AuthenticatorAdded,
     AuthenticatorOffer,
     ClientSignedIn,
     HistoryItem,
     NewPasscode,
     PasscodeInfo,
+    ProofToken,
     SignedIn,
     Status,
     TrustedDeviceInfo,
 )
-from mfakit.core.sealing import Vault
-from mfakit.core.secret import Secret
-from mfakit.core.tokens import Challenge, OfferPayload, Proof, ProofToken, open_token
-from mfakit.errors import (
-    ChallengeError,
-    ContentionError,
-    KeyUnavailableError,
-    MFAKitError,
-    OfferError,
-    RecordIntegrityError,
-    UnknownAccountError,
-)
-from mfakit.policy import Policy
 
 __all__ = ["Answer", "Effect", "Environment", "GetPolicy", "Load", "Operation", "Verdict", "Write"]
 
@@ -101,6 +104,7 @@ class Write:
     """Write one row on condition. The driver answers whether it won, and then tells `events`.
 
     Args:
+        account_id: Whose row.
         row: The new row, None to delete.
         expected: Revision that the stored row must have, None if there must be none.
         events: What a won write makes true.
@@ -126,16 +130,24 @@ class Verdict:
 class Answer(Generic[T]):
     """What an operation came to, and events that no write has told yet."""
 
-    outcome: T | MFAKitError
+    outcome: T | errors.MFAKitError
     events: tuple[AuditEvent, ...] = ()
 
 
 Effect = Load | GetPolicy | Write | CheckHash | NewHashes | CheckPassword
 Operation = Generator[Effect, Any, Answer[T]]
-Decide = Callable[[Record, Evidence, Context], "Decision[T] | Question"]
+Decide = Callable[[Case], "Decision[T] | Question"]
 
 
-# --------------------------------------------------------------------------------- the one procedure
+@frozen(kw_only=True)
+class Opening:
+    """What may stand in for a record: none yet (`open_account`), or one that no longer opens."""
+
+    opens_account: bool = False
+    may_be_torn: bool = False
+
+
+# -------------------------------------------------------------------------------- the one procedure
 
 
 def _attempt(
@@ -144,18 +156,20 @@ def _attempt(
     decide: Decide[T],
     *,
     client: ClientInfo | None = None,
-    opens_account: bool = False,
-    may_be_torn: bool = False,
+    opening: Opening = Opening(),
 ) -> Operation[T]:
     policy: Policy = yield GetPolicy(account_id)
-    at = Context(now=int(env.clock()), policy=policy, vault=env.vault, client=client)
+    now = int(env.clock())
     evidence: dict[tuple[str, str], Any] = {}
     lost = 0
     stored: StoredRecord | None = yield Load(account_id)
     while lost < LOST_WRITES_MAX:
-        record = _open(stored, account_id, at, opens_account=opens_account, may_be_torn=may_be_torn)
-        settled = settle(record, at)
-        decision = settled or decide(record, evidence, at)
+        record = _open(env, stored, account_id, policy, opening)
+        case = Case(
+            record=record, now=now, policy=policy, vault=env.vault, client=client, evidence=evidence
+        )
+        settled = settle(case)
+        decision = settled or decide(case)
         if not isinstance(decision, Decision):
             verdict: Verdict = yield decision
             evidence[decision.key] = verdict.value
@@ -164,13 +178,13 @@ def _attempt(
             continue
         if decision.record is None:
             return Answer(outcome=decision.outcome, events=decision.events)
-        row = encode_record(decision.record, at.vault)
+        row = encode_record(decision.record, env.vault)
         won = yield _write(account_id, row, stored, decision.events, lost)
         if won and settled is None:
             return Answer(outcome=decision.outcome)
         lost += not won
         stored = row if won else (yield Load(account_id))
-    raise ContentionError
+    raise errors.ContentionError
 
 
 def _write(
@@ -185,54 +199,50 @@ def _write(
 
 
 def _open(
+    env: Environment,
     stored: StoredRecord | None,
     account_id: str,
-    at: Context,
-    *,
-    opens_account: bool = False,
-    may_be_torn: bool = False,
+    policy: Policy,
+    opening: Opening = Opening(),
 ) -> Record:
     """Open a row, or stand in for the one that is missing (or torn, for an operator's reset)."""
-    if stored is None:
-        # SECURITY: where every account was opened, a lost row must not mean "two-step is off".
-        if at.policy.unknown_account == "refuse" and not opens_account:
-            raise UnknownAccountError
-        return blank_record(account_id, generate_id(at.vault.random))
-    if not may_be_torn:
-        return decode_record(stored, at.vault)
-    try:
-        return decode_record(stored, at.vault)
-    except (RecordIntegrityError, KeyUnavailableError):
-        return blank_record(account_id, generate_id(at.vault.random))
+    if stored is not None:
+        try:
+            return decode_record(stored, env.vault)
+        except (errors.RecordIntegrityError, errors.KeyUnavailableError):
+            if not opening.may_be_torn:
+                raise
+    # SECURITY: where every account was opened, a lost row must not mean "two-step is off".
+    elif policy.unknown_account == "refuse" and not opening.opens_account:
+        raise errors.UnknownAccountError
+    return blank_record(account_id, generate_id(env.vault.random))
 
 
 def _read(
-    env: Environment, account_id: str, view: Callable[[Record, StoredRecord | None, Context], T]
+    env: Environment, account_id: str, view: Callable[[Case, StoredRecord | None], T]
 ) -> Operation[T]:
     """Show an account as the next decision would see it, without writing."""
     policy: Policy = yield GetPolicy(account_id)
-    at = Context(now=int(env.clock()), policy=policy, vault=env.vault)
     stored: StoredRecord | None = yield Load(account_id)
-    record = _open(stored, account_id, at)
-    while (settled := settle(record, at)) is not None and settled.record is not None:
-        record = settled.record
-    return Answer(outcome=view(record, stored, at))
+    record = _open(env, stored, account_id, policy)
+    case = Case(record=record, now=int(env.clock()), policy=policy, vault=env.vault)
+    while (settled := settle(case)) is not None and settled.record is not None:
+        case = case.of(settled.record)
+    return Answer(outcome=view(case, stored))
 
 
-def _refused(error: MFAKitError) -> Operation[Any]:
+def _refused(error: errors.MFAKitError) -> Operation[Any]:
     return Answer(outcome=error)
     yield  # makes this a generator like the others
 
 
-# ------------------------------------------------------------------------------------- proofs, sign-in
+# ----------------------------------------------------------------------------------- proofs, sign-in
 
 
 def password_proof(
     env: Environment, account_id: str, bound_to: Secret | None
 ) -> Operation[ProofToken]:
-    return _attempt(
-        env, account_id, lambda record, _, at: login.decide_password_proof(record, at, bound_to)
-    )
+    return _attempt(env, account_id, lambda case: login.decide_password_proof(case, bound_to))
 
 
 def verify_code(
@@ -243,8 +253,8 @@ def verify_code(
     bound_to: Secret | None,
     client: ClientInfo | None,
 ) -> Operation[ProofToken]:
-    def decide(record: Record, evidence: Evidence, at: Context) -> Any:
-        return login.decide_verify_code(record, method, code, evidence, at, bound_to)
+    def decide(case: Case) -> Decision[ProofToken] | Question:
+        return login.decide_verify_code(case, method, code, bound_to)
 
     return _attempt(env, account_id, decide, client=client)
 
@@ -252,12 +262,10 @@ def verify_code(
 def begin_login(
     env: Environment, account_id: str, request: LoginRequest, client: ClientInfo | None
 ) -> Operation[Any]:
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: login.decide_begin_login(record, request, at),
-        client=client,
-    )
+    def decide(case: Case) -> Decision[Any]:
+        return login.decide_begin_login(case, request)
+
+    return _attempt(env, account_id, decide, client=client)
 
 
 def complete_login(
@@ -270,30 +278,30 @@ def complete_login(
 ) -> Operation[SignedIn]:
     challenge = open_token(Challenge, token, env.vault, request.bound_to)
     if challenge is None:
-        return _refused(ChallengeError())
+        return _refused(errors.ChallengeError())
 
-    def decide(record: Record, evidence: Evidence, at: Context) -> Any:
-        return login.decide_complete_login(record, challenge, method, code, request, evidence, at)
+    def decide(case: Case) -> Decision[SignedIn] | Question:
+        return login.decide_complete_login(case, challenge, method, code, request)
 
     return _attempt(env, challenge.account_id, decide, client=client)
 
 
 def session_is_current(env: Environment, account_id: str, epoch: str) -> Operation[bool]:
-    return _read(env, account_id, lambda record, *_: login.decide_session(record, epoch))
+    return _read(env, account_id, lambda case, _: is_current_epoch(case.record, epoch))
 
 
-# --------------------------------------------------------------------------------------- enrolment
+# ----------------------------------------------------------------------------------------- enrolment
 
 
 def begin_enrollment(
     env: Environment, account_id: str, request: EnrollmentRequest, proof_token: Secret | None
 ) -> Operation[AuthenticatorOffer]:
     proof = open_token(Proof, proof_token, env.vault, request.bound_to)
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: enrollment.decide_begin_enrollment(record, request, proof, at),
-    )
+
+    def decide(case: Case) -> Decision[AuthenticatorOffer]:
+        return enrollment.decide_begin_enrollment(case, request, proof)
+
+    return _attempt(env, account_id, decide)
 
 
 def show_offer(
@@ -301,12 +309,12 @@ def show_offer(
 ) -> Operation[AuthenticatorOffer]:
     payload = open_token(OfferPayload, token, env.vault, bound_to)
     if payload is None or token is None:
-        return _refused(OfferError())
-    return _attempt(
-        env,
-        payload.account_id,
-        lambda record, _, at: enrollment.decide_show_offer(record, payload, token, at),
-    )
+        return _refused(errors.OfferError())
+
+    def decide(case: Case) -> Decision[AuthenticatorOffer]:
+        return enrollment.decide_show_offer(case, payload, token)
+
+    return _attempt(env, payload.account_id, decide)
 
 
 def confirm_enrollment(
@@ -318,10 +326,10 @@ def confirm_enrollment(
 ) -> Operation[Any]:
     payload = open_token(OfferPayload, token, env.vault, bound_to)
     if payload is None:
-        return _refused(OfferError())
+        return _refused(errors.OfferError())
 
-    def decide(record: Record, evidence: Evidence, at: Context) -> Any:
-        return enrollment.decide_confirm_enrollment(record, payload, code, evidence, at, bound_to)
+    def decide(case: Case) -> Decision[Any] | Question:
+        return enrollment.decide_confirm_enrollment(case, payload, code, bound_to)
 
     return _attempt(env, payload.account_id, decide, client=client)
 
@@ -331,41 +339,33 @@ def cancel_enrollment(
 ) -> Operation[None]:
     payload = open_token(OfferPayload, token, env.vault, bound_to)
     if payload is None:
-        return _refused(OfferError())
-    return _attempt(
-        env,
-        payload.account_id,
-        lambda record, _, at: enrollment.decide_cancel_enrollment(record, payload, at),
-    )
+        return _refused(errors.OfferError())
+
+    def decide(case: Case) -> Decision[None]:
+        return enrollment.decide_cancel_enrollment(case, payload)
+
+    return _attempt(env, payload.account_id, decide)
+
+
+# ------------------------------------------------------------------------------------- live factors
 
 
 def remove_authenticator(
-    env: Environment,
-    account_id: str,
-    authenticator_id: str,
-    proof_token: Secret | None,
-    bound_to: Secret | None,
+    env: Environment, account_id: str, authenticator_id: str, proof: Proof | None
 ) -> Operation[str]:
-    proof = open_token(Proof, proof_token, env.vault, bound_to)
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: enrollment.decide_remove_authenticator(
-            record, authenticator_id, proof, at
-        ),
-    )
+    def decide(case: Case) -> Decision[str]:
+        return authenticators.decide_remove_authenticator(case, authenticator_id, proof)
+
+    return _attempt(env, account_id, decide)
 
 
 def rename_authenticator(
     env: Environment, account_id: str, authenticator_id: str, label: str
 ) -> Operation[None]:
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: enrollment.decide_rename_authenticator(
-            record, authenticator_id, label, at
-        ),
-    )
+    def decide(case: Case) -> Decision[None]:
+        return authenticators.decide_rename_authenticator(case, authenticator_id, label)
+
+    return _attempt(env, account_id, decide)
 
 
 def resync(
@@ -373,83 +373,60 @@ def resync(
     account_id: str,
     authenticator_id: str,
     codes: tuple[Secret | None, Secret | None],
-    proof_token: Secret | None,
-    bound_to: Secret | None,
+    proof: Proof | None,
 ) -> Operation[None]:
-    proof = open_token(Proof, proof_token, env.vault, bound_to)
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: enrollment.decide_resync(record, authenticator_id, codes, proof, at),
-    )
+    def decide(case: Case) -> Decision[None]:
+        return authenticators.decide_resync(case, authenticator_id, codes, proof)
+
+    return _attempt(env, account_id, decide)
 
 
-def disable(
-    env: Environment, account_id: str, proof_token: Secret | None, bound_to: Secret | None
-) -> Operation[str]:
-    proof = open_token(Proof, proof_token, env.vault, bound_to)
-    return _attempt(
-        env, account_id, lambda record, _, at: enrollment.decide_disable(record, proof, at)
-    )
+def disable(env: Environment, account_id: str, proof: Proof | None) -> Operation[str]:
+    return _attempt(env, account_id, lambda case: authenticators.decide_disable(case, proof))
 
 
 def regenerate_recovery_codes(
-    env: Environment, account_id: str, proof_token: Secret | None, bound_to: Secret | None
+    env: Environment, account_id: str, proof: Proof | None
 ) -> Operation[tuple[str, ...]]:
-    proof = open_token(Proof, proof_token, env.vault, bound_to)
-    return _attempt(
-        env,
-        account_id,
-        lambda record, evidence, at: enrollment.decide_regenerate(record, proof, evidence, at),
-    )
+    return _attempt(env, account_id, lambda case: recovery.decide_regenerate(case, proof))
 
 
-# -------------------------------------------------------------------------- passcodes, mail clients
+# ------------------------------------------------------------------------- passcodes, mail clients
 
 
 def create_passcode(
-    env: Environment,
-    account_id: str,
-    request: PasscodeRequest,
-    proof_token: Secret | None,
-    bound_to: Secret | None,
+    env: Environment, account_id: str, request: PasscodeRequest, proof: Proof | None
 ) -> Operation[NewPasscode]:
-    proof = open_token(Proof, proof_token, env.vault, bound_to)
-
-    def decide(record: Record, evidence: Evidence, at: Context) -> Any:
-        return mail_login.decide_create_passcode(record, request, proof, evidence, at)
+    def decide(case: Case) -> Decision[NewPasscode] | Question:
+        return passcode.decide_create_passcode(case, request, proof)
 
     return _attempt(env, account_id, decide)
 
 
 def passcodes(env: Environment, account_id: str) -> Operation[tuple[PasscodeInfo, ...]]:
-    return _read(
-        env, account_id, lambda record, *_: tuple(map(mail_login.passcode_info, record.passcodes))
-    )
+    return _read(env, account_id, lambda case, _: views.passcode_infos(case.record))
 
 
 def describe_passcode(
     env: Environment, account_id: str, text: Secret | None
 ) -> Operation[PasscodeInfo | None]:
-    return _read(env, account_id, lambda record, *_: mail_login.describe_passcode(record, text))
+    return _read(env, account_id, lambda case, _: views.described_passcode(case.record, text))
 
 
 def rename_passcode(
     env: Environment, account_id: str, passcode_id: str, label: str
 ) -> Operation[None]:
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: mail_login.decide_rename_passcode(record, passcode_id, label, at),
-    )
+    def decide(case: Case) -> Decision[None]:
+        return passcode.decide_rename_passcode(case, passcode_id, label)
+
+    return _attempt(env, account_id, decide)
 
 
 def revoke_passcodes(env: Environment, account_id: str, passcode_id: str | None) -> Operation[int]:
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: mail_login.decide_revoke_passcodes(record, passcode_id, at),
-    )
+    def decide(case: Case) -> Decision[int]:
+        return passcode.decide_revoke_passcodes(case, passcode_id)
+
+    return _attempt(env, account_id, decide)
 
 
 def authenticate_client(
@@ -459,51 +436,41 @@ def authenticate_client(
     protocol: object,
     client: ClientInfo | None,
 ) -> Operation[ClientSignedIn]:
-    def decide(record: Record, evidence: Evidence, at: Context) -> Any:
-        return mail_login.decide_client(record, credential, protocol, evidence, at)
+    def decide(case: Case) -> Decision[ClientSignedIn] | Question:
+        return mail_login.decide_client(case, credential, protocol)
 
     return _attempt(env, account_id, decide, client=client)
 
 
-# ---------------------------------------------------------------------------------- trusted devices
+# --------------------------------------------------------------------------------- trusted devices
 
 
 def trusted_devices(
     env: Environment, account_id: str, token: Secret | None, device_id: Secret | None
 ) -> Operation[tuple[TrustedDeviceInfo, ...]]:
-    return _read(
-        env, account_id, lambda record, _, at: devices.device_infos(record, token, device_id, at)
-    )
+    def view(case: Case, _: StoredRecord | None) -> tuple[TrustedDeviceInfo, ...]:
+        return views.trusted_device_infos(case, token, device_id)
+
+    return _read(env, account_id, view)
 
 
 def rename_trusted_device(
     env: Environment, account_id: str, device_id: str, label: str
 ) -> Operation[None]:
     return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: devices.decide_rename_device(record, device_id, label, at),
+        env, account_id, lambda case: devices.decide_rename_device(case, device_id, label)
     )
 
 
 def revoke_trusted_device(env: Environment, account_id: str, device_id: str) -> Operation[int]:
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: devices.decide_revoke_devices(
-            record, lambda device: device.id == device_id, at
-        ),
-    )
+    return _attempt(env, account_id, lambda case: devices.decide_revoke_device(case, device_id))
 
 
 def revoke_other_devices(
     env: Environment, account_id: str, keep: Secret | None, device_id: Secret | None
 ) -> Operation[int]:
-    def decide(record: Record, _: Evidence, at: Context) -> Decision[int]:
-        this = devices.find_device(record, keep, device_id, at)
-        return devices.decide_revoke_devices(
-            record, lambda device: this is None or device.id != this.id, at
-        )
+    def decide(case: Case) -> Decision[int]:
+        return devices.decide_revoke_other_devices(case, keep, device_id)
 
     return _attempt(env, account_id, decide)
 
@@ -512,85 +479,79 @@ def revoke_other_devices(
 
 
 def status(env: Environment, account_id: str) -> Operation[Status]:
-    def view(record: Record, stored: StoredRecord | None, at: Context) -> Status:
-        key_id = None if stored is None else document_key_id(stored)
-        return administration.status_of(record, key_id, at)
+    def view(case: Case, stored: StoredRecord | None) -> Status:
+        return views.status(case, None if stored is None else document_key_id(stored))
 
     return _read(env, account_id, view)
 
 
 def history(env: Environment, account_id: str) -> Operation[tuple[HistoryItem, ...]]:
-    return _read(env, account_id, lambda record, *_: administration.history_of(record))
+    return _read(env, account_id, lambda case, _: views.history_items(case.record))
 
 
 def open_account(env: Environment, account_id: str) -> Operation[bool]:
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: administration.decide_open_account(record, at),
-        opens_account=True,
-    )
+    opening = Opening(opens_account=True)
+    return _attempt(env, account_id, administration.decide_open_account, opening=opening)
 
 
-def reset(
-    env: Environment, account_id: str, actor: str, reason: str, reenroll: bool
-) -> Operation[str]:
-    return _attempt(
-        env,
-        account_id,
-        lambda record, _, at: administration.decide_reset(record, actor, reason, reenroll, at),
-        may_be_torn=True,
-    )
+def reset(env: Environment, account_id: str, by: Authority, *, reenroll: bool) -> Operation[str]:
+    def decide(case: Case) -> Decision[str]:
+        return administration.decide_reset(case, by, reenroll=reenroll)
+
+    return _attempt(env, account_id, decide, opening=Opening(may_be_torn=True))
 
 
-def password_changed(env: Environment, account_id: str) -> Operation[str]:
-    return _attempt(
-        env, account_id, lambda record, _, at: administration.decide_password_changed(record, at)
-    )
-
-
-def import_authenticator(
-    env: Environment,
-    account_id: str,
-    imported: ImportedSecret,
-    label: str,
-    actor: str,
-    reason: str,
-) -> Operation[AuthenticatorAdded]:
-    def decide(record: Record, _: Evidence, at: Context) -> Any:
-        return administration.decide_import(record, imported, label, actor, reason, at)
+def reset_in_group(
+    env: Environment, account_id: str, by: Authority, enrolled_before: int | None, *, reenroll: bool
+) -> Operation[bool]:
+    def decide(case: Case) -> Decision[bool]:
+        return administration.decide_group_reset(case, by, enrolled_before, reenroll=reenroll)
 
     return _attempt(env, account_id, decide)
 
 
-def forget(env: Environment, account_id: str, actor: str, reason: str) -> Operation[bool]:
+def password_changed(env: Environment, account_id: str) -> Operation[str]:
+    return _attempt(env, account_id, administration.decide_password_changed)
+
+
+def import_authenticator(
+    env: Environment, account_id: str, imported: ImportedSecret, label: str, by: Authority
+) -> Operation[AuthenticatorAdded]:
+    def decide(case: Case) -> Decision[AuthenticatorAdded]:
+        return administration.decide_import(case, imported, label, by)
+
+    return _attempt(env, account_id, decide)
+
+
+def forget(env: Environment, account_id: str, by: Authority) -> Operation[bool]:
     """Delete the record, whether or not it opens; the only operation that deletes."""
     policy: Policy = yield GetPolicy(account_id)
-    at = Context(now=int(env.clock()), policy=policy, vault=env.vault)
     for lost in range(LOST_WRITES_MAX):
         stored: StoredRecord | None = yield Load(account_id)
         if stored is None:
             return Answer(outcome=False)
-        events = administration.forgotten_events(account_id, stored.revision, actor, reason, at)
+        gone = blank_record(account_id, "", revision=stored.revision)
+        case = Case(record=gone, now=int(env.clock()), policy=policy, vault=env.vault)
+        events = administration.forgotten_events(case, by)
         if (yield _write(account_id, None, stored, events, lost)):
             return Answer(outcome=True)
-    raise ContentionError
+    raise errors.ContentionError
 
 
 def rotate_keys(env: Environment, account_id: str) -> Operation[tuple[bool, tuple[str, ...]]]:
-    """Seal one account anew under the newest key; answers whether it was due, and key ids met."""
+    """Seal an account anew under the newest key; answers whether it was due, and key ids met."""
     policy: Policy = yield GetPolicy(account_id)
-    at = Context(now=int(env.clock()), policy=policy, vault=env.vault)
     for lost in range(LOST_WRITES_MAX):
         stored: StoredRecord | None = yield Load(account_id)
         if stored is None:
             return Answer(outcome=(False, ()))
-        record = decode_record(stored, at.vault)
+        record = decode_record(stored, env.vault)
+        case = Case(record=record, now=int(env.clock()), policy=policy, vault=env.vault)
         met = key_ids_of(record, document_key_id(stored))
-        decision = administration.decide_rotate(record, met, at)
+        decision = administration.decide_rotate(case, met)
         if decision.record is None:
             return Answer(outcome=(False, met))
-        row = encode_record(decision.record, at.vault)
+        row = encode_record(decision.record, env.vault)
         if (yield _write(account_id, row, stored, decision.events, lost)):
             return Answer(outcome=(True, met))
-    raise ContentionError
+    raise errors.ContentionError

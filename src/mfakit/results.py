@@ -11,9 +11,6 @@ from typing import Never, NewType
 
 from attrs import field, frozen
 
-
-
-
 # URL-safe text of at most 512 characters: fits a cookie, a form, a session, JSON.
 ChallengeToken = NewType("ChallengeToken", str)
 ProofToken = NewType("ProofToken", str)

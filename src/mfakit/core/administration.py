@@ -1,223 +1,154 @@
-"""What operators and the platform's own events do to an account, and how an account is shown."""
+"""What operators and the platform's own events do to an account."""
 
 from __future__ import annotations
 
 from hmac import compare_digest
 from typing import Any
 
+from attrs import frozen
 from msgspec.structs import replace
 
-from mfakit.core.decision import (
-    NO_FAILURES,
-    Context,
-    Decision,
-    conclude,
-    is_required_now,
-    move,
-    note,
-    refuse,
-    unchanged,
-)
-from mfakit.core.encoding import generate_id, to_datetime
-from mfakit.core.enrollment import check_new_authenticator, seal_authenticator
+from mfakit import errors
+from mfakit.core import passcode, recovery
+from mfakit.core.decision import NO_FAILURES, Case, Decision, note
+from mfakit.core.encoding import generate_id
+from mfakit.core.enrollment import added, check_new_authenticator
 from mfakit.core.events import AuditEvent, EventKind
-from mfakit.core.factors import open_secret, recovery_context, secret_context
-from mfakit.core.lifecycle import ALLOWED, Ability, Event
-from mfakit.core.mail_login import passcode_context
+from mfakit.core.factors import open_secret, seal_authenticator, secret_context
+from mfakit.core.lifecycle import Event
 from mfakit.core.provisioning import ImportedSecret
-from mfakit.core.record import Authenticator, Record, blank_record, key_ids_of
-from mfakit.core.results import AuthenticatorAdded, AuthenticatorInfo, HistoryItem, Status
-from mfakit.core.throttle import retry_at
-from mfakit.errors import DuplicateSecretError, NotAllowedNowError, PasswordChangeRequiredError
+from mfakit.core.record import Authenticator, RecoverySet
+from mfakit.results import AuthenticatorAdded
 
 
-def decide_open_account(record: Record, at: Context) -> Decision[bool]:
+@frozen(kw_only=True)
+class Authority:
+    """The operator who acts, and why; both are kept in the history."""
+
+    actor: str
+    reason: str
+
+
+def decide_open_account(case: Case) -> Decision[bool]:
     """Make the account's record; answers whether it was new."""
-    if record.revision > 0:
-        return Decision(outcome=False)
-    return conclude(record, at, lambda _: True, [note(EventKind.ACCOUNT_OPENED)])
+    if case.record.revision > 0:
+        return case.answer(False)
+    return case.write(lambda _: True, note(EventKind.ACCOUNT_OPENED))
 
 
-def decide_reset(
-    record: Record, actor: str, reason: str, reenroll: bool, at: Context
-) -> Decision[str]:
+def decide_reset(case: Case, by: Authority, *, reenroll: bool) -> Decision[str]:
     """Take two-step off an account as its operator; answers the new epoch."""
-    changes = move(record, Event.RESET, at) or {}
-    changes |= NO_FAILURES | {"reenroll": reenroll}
-    notes = [note(EventKind.RESET, actor=actor, reason=reason)]
-    return conclude(record, at, lambda new: new.epoch, notes, **changes)
+    changes = (case.move(Event.RESET) or {}) | NO_FAILURES | {"reenroll": reenroll}
+    reset = note(EventKind.RESET, actor=by.actor, reason=by.reason)
+    return case.write(lambda new: new.epoch, reset, **changes)
 
 
-def forgotten_events(
-    account_id: str, revision: int, actor: str, reason: str, at: Context
-) -> tuple[AuditEvent, ...]:
+def decide_group_reset(
+    case: Case, by: Authority, enrolled_before: int | None, *, reenroll: bool
+) -> Decision[bool]:
+    """Reset an account of a group unless it is off or enrolled later; answers whether it was due."""
+    record = case.record
+    enrolled_at = record.enrolled_at or 0
+    if record.is_off or (enrolled_before is not None and enrolled_at >= enrolled_before):
+        return case.answer(False)
+    reset = decide_reset(case, by, reenroll=reenroll)
+    return Decision(outcome=True, record=reset.record, events=reset.events)
+
+
+def forgotten_events(case: Case, by: Authority) -> tuple[AuditEvent, ...]:
     """Return the events of a record that is deleted, which may be one that does not open."""
-    gone = replace(blank_record(account_id, ""), revision=revision)
-    forgotten = note(EventKind.FORGOTTEN, actor=actor, reason=reason)
-    return unchanged(gone, at, None, [forgotten]).events
+    return case.answer(None, note(EventKind.FORGOTTEN, actor=by.actor, reason=by.reason)).events
 
 
-def decide_password_changed(record: Record, at: Context) -> Decision[str]:
-    """The password is a new one: sessions and trusted devices end, passcodes too if policy says so."""
-    changes = move(record, Event.PASSWORD_CHANGED, at) or {}
-    changes["password_suspect"] = False
-    if at.policy.passcodes_end_with_password:
+def decide_password_changed(case: Case) -> Decision[str]:
+    """Take note of a new password: sessions, devices and (if policy says so) passcodes end."""
+    changes = (case.move(Event.PASSWORD_CHANGED) or {}) | {"password_suspect": False}
+    if case.policy.passcodes_end_with_password:
         changes["passcodes"] = ()
-    notes = [note(EventKind.PASSWORD_CHANGED)]
-    return conclude(record, at, lambda new: new.epoch, notes, **changes)
+    return case.write(lambda new: new.epoch, note(EventKind.PASSWORD_CHANGED), **changes)
 
 
 def decide_import(
-    record: Record, imported: ImportedSecret, label: str, actor: str, reason: str, at: Context
+    case: Case, imported: ImportedSecret, label: str, by: Authority
 ) -> Decision[AuthenticatorAdded]:
     """Take over an authenticator that the owner uses elsewhere already."""
-    if record.is_off and record.password_suspect:
-        return refuse(record, at, PasswordChangeRequiredError())
-    changes = move(record, Event.IMPORTED, at)
-    if changes is None:
-        return refuse(record, at, NotAllowedNowError())
-    if error := check_new_authenticator(record, None, at):
-        return refuse(record, at, error)
-    if _has_secret(record, imported, at):
-        return refuse(record, at, DuplicateSecretError())
+    record, changes = case.record, case.move(Event.IMPORTED)
+    if error := _check_import(case, imported, changes):
+        return case.refuse(error)
     bare = Authenticator(
-        id=generate_id(at.vault.random),
+        id=generate_id(case.vault.random),
         label=label,
         sealed_secret="",
-        created_at=at.now,
+        created_at=case.now,
         algorithm=imported.algorithm,
         digits=imported.digits,
         period_seconds=imported.period_seconds,
     )
-    live = seal_authenticator(record, bare, imported.secret, at)
-    changes |= {"authenticators": (*record.authenticators, live), "reenroll": False}
+    live = seal_authenticator(case, bare, imported.secret)
+    changes = (changes or {}) | {"authenticators": (*record.authenticators, live)}
     if record.is_off:
-        changes |= NO_FAILURES | {"enrolled_at": at.now}
-    imported_note = note(
-        EventKind.AUTHENTICATOR_IMPORTED, item_id=live.id, label=label, actor=actor, reason=reason
-    )
-    return conclude(
-        record,
-        at,
-        lambda new: AuthenticatorAdded(
-            account_id=new.account_id, authenticator_id=live.id, epoch=new.epoch
-        ),
-        [imported_note],
-        **changes,
-    )
+        changes |= NO_FAILURES | {"enrolled_at": case.now, "reenroll": False}
+    kind = EventKind.AUTHENTICATOR_IMPORTED
+    imported_note = note(kind, item_id=live.id, label=label, actor=by.actor, reason=by.reason)
+    return case.write(lambda new: added(new, live), imported_note, **changes)
 
 
-def _has_secret(record: Record, imported: ImportedSecret, at: Context) -> bool:
-    secrets = [open_secret(record, one, at) for one in record.authenticators]
-    return any([compare_digest(one.reveal(), imported.secret.reveal()) for one in secrets])
+def _check_import(
+    case: Case, imported: ImportedSecret, changes: dict[str, Any] | None
+) -> errors.MFAKitError | None:
+    record = case.record
+    if record.is_off and record.password_suspect:
+        return errors.PasswordChangeRequiredError()
+    if changes is None:
+        return errors.NotAllowedNowError()
+    if error := check_new_authenticator(case, None):
+        return error
+    held = [open_secret(case, one).reveal() for one in record.authenticators]
+    is_held = any([compare_digest(one, imported.secret.reveal()) for one in held])
+    return errors.DuplicateSecretError() if is_held else None
 
 
-# ------------------------------------------------------------------------------------ key rotation
+# ---------------------------------------------------------------------------------- key rotation
 
 
-def decide_rotate(record: Record, key_ids: tuple[str, ...], at: Context) -> Decision[bool]:
+def decide_rotate(case: Case, key_ids: tuple[str, ...]) -> Decision[bool]:
     """Seal everything anew under the newest key; answers whether anything had to be."""
-    if key_ids == (at.vault.keys.newest,):
-        return Decision(outcome=False)
-    offer = record.offer and replace(
-        record.offer, authenticator=_resealed_authenticator(record, record.offer.authenticator, at)
-    )
-    changes: dict[str, Any] = {
-        "authenticators": tuple(
-            [_resealed_authenticator(record, one, at) for one in record.authenticators]
-        ),
-        "offer": offer,
-        "passcodes": tuple(
+    record = case.record
+    if key_ids == (case.vault.newest,):
+        return case.answer(False)
+    offer, codes = record.offer, record.recovery
+    return case.write(
+        lambda _: True,
+        note(EventKind.KEYS_ROTATED),
+        authenticators=tuple([_authenticator(case, one) for one in record.authenticators]),
+        offer=offer and replace(offer, authenticator=_authenticator(case, offer.authenticator)),
+        recovery=codes and _recovery_set(case, codes),
+        passcodes=tuple(
             [
                 replace(
                     one,
-                    sealed_hash=_reseal(
-                        record, one.sealed_hash, passcode_context(record, one.id, one.selector), at
-                    ),
+                    sealed_hash=_reseal(case, one.sealed_hash, passcode.hash_context(record, one)),
                 )
                 for one in record.passcodes
             ]
         ),
-        "recovery": record.recovery
-        and replace(
-            record.recovery,
-            sealed_hashes=tuple(
-                [
-                    sealed
-                    and _reseal(
-                        record, sealed, recovery_context(record, record.recovery.id, slot), at
-                    )
-                    for slot, sealed in enumerate(record.recovery.sealed_hashes)
-                ]
-            ),
-        ),
-    }
-    return conclude(record, at, lambda _: True, [note(EventKind.KEYS_ROTATED)], **changes)
-
-
-def _resealed_authenticator(record: Record, one: Authenticator, at: Context) -> Authenticator:
-    return replace(
-        one, sealed_secret=_reseal(record, one.sealed_secret, secret_context(record, one), at)
     )
 
 
-def _reseal(record: Record, sealed: str, context: tuple[str, ...], at: Context) -> str:
-    value = at.vault.open_value(sealed, salt=record.salt, context=context)
-    return at.vault.seal_value(value, salt=record.salt, context=context)
+def _authenticator(case: Case, one: Authenticator) -> Authenticator:
+    context = secret_context(case.record, one)
+    return replace(one, sealed_secret=_reseal(case, one.sealed_secret, context))
 
 
-# --------------------------------------------------------------------------------------- showing it
+def _recovery_set(case: Case, codes: RecoverySet) -> RecoverySet:
+    resealed = [
+        sealed and _reseal(case, sealed, recovery.hash_context(case.record, codes.id, slot))
+        for slot, sealed in enumerate(codes.sealed_hashes)
+    ]
+    return replace(codes, sealed_hashes=tuple(resealed))
 
 
-def status_of(record: Record, document_key_id: str | None, at: Context) -> Status:
-    """Return where an account stands."""
-    policy = at.policy
-    is_locked = not record.is_off and record.state not in ALLOWED[Ability.USE_CODE]
-    until = retry_at(record.code_throttle, policy, at.now)
-    return Status(
-        account_id=record.account_id,
-        state=record.state.value,
-        is_on=not record.is_off,
-        is_locked=is_locked,
-        is_available=policy.available,
-        is_required=policy.required or record.reenroll,
-        required_from=None if is_required_now(record, at) else policy.required_from,
-        password_change_required=record.is_off and record.password_suspect,
-        enrolled_at=_moment(record.enrolled_at),
-        last_login_at=_moment(record.last_login_at),
-        retry_at=_moment(until),
-        recovery_codes_left=record.recovery_codes_left,
-        authenticators=tuple(
-            AuthenticatorInfo(
-                authenticator_id=one.id,
-                label=one.label,
-                created_at=to_datetime(one.created_at),
-                last_used_at=_moment(one.last_used_at),
-            )
-            for one in record.authenticators
-        ),
-        passcodes=len(record.passcodes),
-        trusted_devices=len(record.devices),
-        epoch=record.epoch,
-        key_ids=key_ids_of(record, document_key_id) if document_key_id else (),
-    )
-
-
-def history_of(record: Record) -> tuple[HistoryItem, ...]:
-    """Return the last lifecycle changes, the oldest first."""
-    return tuple(
-        HistoryItem(
-            kind=entry.kind,
-            at=to_datetime(entry.at),
-            revision=entry.revision,
-            actor=entry.actor,
-            reason=entry.reason,
-            item_id=entry.item_id,
-            label=entry.label,
-        )
-        for entry in record.history
-    )
-
-
-def _moment(seconds: int | None) -> Any:
-    return None if seconds is None else to_datetime(seconds)
+def _reseal(case: Case, sealed: str, context: tuple[str, ...]) -> str:
+    salt = case.record.salt
+    value = case.vault.open_value(sealed, salt=salt, context=context)
+    return case.vault.seal_value(value, salt=salt, context=context)

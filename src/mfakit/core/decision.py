@@ -119,11 +119,13 @@ class Case:
         """Decide without a write."""
         return Decision(outcome=outcome, events=self._events(self.record, notes))
 
-    def refuse(
-        self, error: errors.MFAKitError, *notes: Note, **changes: Any
-    ) -> Decision[Any]:
+    def refuse(self, error: errors.MFAKitError, *notes: Note, **changes: Any) -> Decision[Any]:
         """Refuse; with `changes` the refusal is written before it is told."""
-        return self.write(lambda _: error, *notes, **changes) if changes else self.answer(error, *notes)
+        return (
+            self.write(lambda _: error, *notes, **changes)
+            if changes
+            else self.answer(error, *notes)
+        )
 
     def write(self, answer: Callable[[Record], T], *notes: Note, **changes: Any) -> Decision[T]:
         """Decide to write the record with `changes`, and then give `answer` of what was written."""
@@ -184,7 +186,9 @@ NO_FAILURES: dict[str, Any] = {"code_throttle": Throttle(), "recovery_throttle":
 
 
 def _kept(details: dict[str, Any]) -> dict[str, Any]:
-    return {name: details[name] for name in ("actor", "reason", "item_id", "label") if name in details}
+    return {
+        name: details[name] for name in ("actor", "reason", "item_id", "label") if name in details
+    }
 
 
 # ------------------------------------------------------------------------------ what comes first

@@ -8,137 +8,113 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hmac import compare_digest
-from typing import Any
 
-from attrs import frozen
 from msgspec.structs import replace
 
-from mfakit.core.decision import Context, Decision, conclude, note, refuse
-from mfakit.core.encoding import decode_base64, encode_base64, frame, to_datetime
+from mfakit import errors
+from mfakit.core.decision import Case, Decision, note
+from mfakit.core.encoding import decode_base64, encode_base64, frame
 from mfakit.core.events import EventKind
 from mfakit.core.lifecycle import ALLOWED, Ability
 from mfakit.core.record import Record, TrustedDevice
-from mfakit.core.results import TrustedDeviceInfo
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import DeviceToken
-from mfakit.errors import NotFoundError
 
 ID_BYTES = 16
 SECRET_BYTES = 32
 DAY_SECONDS = 86_400
-LAST_USED_SECONDS = 900
 
 
-@frozen(kw_only=True)
-class NewDevice:
-    """A device to trust: its token, and the devices with it."""
-
-    token: DeviceToken
-    device: TrustedDevice
-    devices: tuple[TrustedDevice, ...]
-
-
-def trust_device(record: Record, label: str, device_id: Secret | None, at: Context) -> NewDevice:
-    """Return a new trusted device; beyond the limit the oldest goes."""
-    raw = Secret(at.vault.random(ID_BYTES + SECRET_BYTES))
+def trust_device(
+    case: Case, label: str, device_id: Secret | None
+) -> tuple[Secret, TrustedDevice, tuple[TrustedDevice, ...]]:
+    """Return a new device's token, the device, and all devices with it; the oldest may go."""
+    raw = Secret(case.vault.random(ID_BYTES + SECRET_BYTES))
     device = TrustedDevice(
         id=encode_base64(raw.reveal()[:ID_BYTES]),
         label=label,
-        secret_hash=_hash(record, raw, device_id),
-        created_at=at.now,
-        lifetime_days=at.policy.trusted_device_days,
-        last_used_at=at.now,
+        secret_hash=_hash(case.record, raw, device_id),
+        created_at=case.now,
+        lifetime_days=case.policy.trusted_device_days,
+        last_used_at=case.now,
     )
-    alive = [one for one in record.devices if _is_alive(one, at)]
-    devices = (*alive, device)[-at.policy.trusted_devices_max :]
-    return NewDevice(token=DeviceToken(encode_base64(raw.reveal())), device=device, devices=devices)
+    kept = (*living_devices(case), device)[-case.policy.trusted_devices_max :]
+    return Secret(encode_base64(raw.reveal()).encode()), device, kept
 
 
-def find_device(
-    record: Record, token: Secret | None, device_id: Secret | None, at: Context
-) -> TrustedDevice | None:
-    """Return the living device of a token, or None: garbage and expiry just mean that a code is due."""
-    is_open = at.policy.trusted_devices and record.state in ALLOWED[Ability.USE_TRUSTED_DEVICE]
-    raw = _parse(token) if is_open else None
+def find_device(case: Case, token: Secret | None, device_id: Secret | None) -> TrustedDevice | None:
+    """Return the living device of a token, or None: garbage just means that a code is due."""
+    raw = _parse(token) if case.record.state in ALLOWED[Ability.USE_TRUSTED_DEVICE] else None
     if raw is None:
         return None
     found_id = encode_base64(raw.reveal()[:ID_BYTES])
-    for device in record.devices:
-        if device.id == found_id and _is_alive(device, at):
-            # SECURITY: the hash covers the device id, so a bound token does not work without it.
-            expected = _hash(record, raw, device_id)
-            return (
-                device if compare_digest(expected.encode(), device.secret_hash.encode()) else None
-            )
+    for device in living_devices(case):
+        if device.id == found_id:
+            # SECURITY: the hash covers the device id: a bound token does not work without it.
+            expected = _hash(case.record, raw, device_id).encode()
+            return device if compare_digest(expected, device.secret_hash.encode()) else None
     return None
 
 
-def touch_device(record: Record, device_id: str, at: Context) -> tuple[TrustedDevice, ...]:
+def living_devices(case: Case) -> tuple[TrustedDevice, ...]:
+    """Return the devices that are trusted at this moment."""
+    alive = [one for one in case.record.devices if case.now < expires_at(case, one)]
+    return tuple(alive) if case.policy.trusted_devices else ()
+
+
+def expires_at(case: Case, device: TrustedDevice) -> int:
+    """Return the Unix second until which a device is trusted: absolute, never pushed back."""
+    days = min(device.lifetime_days, case.policy.trusted_device_days)
+    return min(device.created_at, case.now) + days * DAY_SECONDS
+
+
+def touch_device(case: Case, device_id: str) -> tuple[TrustedDevice, ...]:
     """Return the devices with one used now."""
-    return _with_device(record, device_id, lambda device: replace(device, last_used_at=at.now))
-
-
-def device_infos(
-    record: Record, token: Secret | None, device_id: Secret | None, at: Context
-) -> tuple[TrustedDeviceInfo, ...]:
-    """Return the living devices for a list, saying which one the token is."""
-    this = find_device(record, token, device_id, at)
-    return tuple(
-        TrustedDeviceInfo(
-            device_id=device.id,
-            label=device.label,
-            created_at=to_datetime(device.created_at),
-            expires_at=to_datetime(_expires_at(device, at)),
-            last_used_at=None if device.last_used_at is None else to_datetime(device.last_used_at),
-            is_this=this is not None and device.id == this.id,
-        )
-        for device in record.devices
-        if at.policy.trusted_devices and _is_alive(device, at)
+    return _with_device(
+        case.record, device_id, lambda device: replace(device, last_used_at=case.now)
     )
 
 
-def decide_rename_device(record: Record, device_id: str, label: str, at: Context) -> Decision[None]:
+def decide_rename_device(case: Case, device_id: str, label: str) -> Decision[None]:
     """Give a device another name."""
-    if all(device.id != device_id for device in record.devices):
-        return refuse(record, at, NotFoundError())
-    notes = [note(EventKind.DEVICE_RENAMED, item_id=device_id, label=label)]
-    renamed = _with_device(record, device_id, lambda device: replace(device, label=label))
-    return conclude(record, at, lambda _: None, notes, devices=renamed)
+    if all(device.id != device_id for device in case.record.devices):
+        return case.refuse(errors.NotFoundError())
+    renamed = _with_device(case.record, device_id, lambda device: replace(device, label=label))
+    renamed_note = note(EventKind.DEVICE_RENAMED, item_id=device_id, label=label)
+    return case.write(lambda _: None, renamed_note, devices=renamed)
 
 
-def decide_revoke_devices(
-    record: Record, is_meant: Callable[[TrustedDevice], bool], at: Context
+def decide_revoke_device(case: Case, device_id: str) -> Decision[int]:
+    """Stop trusting one device."""
+    if all(device.id != device_id for device in case.record.devices):
+        return case.refuse(errors.NotFoundError())
+    return _revoke(case, lambda device: device.id == device_id)
+
+
+def decide_revoke_other_devices(
+    case: Case, keep: Secret | None, device_id: Secret | None
 ) -> Decision[int]:
-    """Stop trusting the devices that are meant; answers how many."""
-    gone = [device for device in record.devices if is_meant(device)]
-    kept = tuple([device for device in record.devices if not is_meant(device)])
-    notes = [
-        note(EventKind.DEVICE_REVOKED, item_id=device.id, label=device.label) for device in gone
-    ]
+    """Stop trusting all devices but the one whose token is given; answers how many."""
+    this = find_device(case, keep, device_id)
+    return _revoke(case, lambda device: this is None or device.id != this.id)
+
+
+def _revoke(case: Case, is_meant: Callable[[TrustedDevice], bool]) -> Decision[int]:
+    gone = [device for device in case.record.devices if is_meant(device)]
     if not gone:
-        return Decision(outcome=0)
-    return conclude(record, at, lambda _: len(gone), notes, devices=kept)
+        return case.answer(0)
+    notes = [note(EventKind.DEVICE_REVOKED, item_id=one.id, label=one.label) for one in gone]
+    kept = tuple([device for device in case.record.devices if not is_meant(device)])
+    return case.write(lambda _: len(gone), *notes, devices=kept)
 
 
 def _with_device(
-    record: Record, device_id: str, change: Callable[[TrustedDevice], Any]
-) -> tuple[Any, ...]:
-    return tuple(
-        [change(device) if device.id == device_id else device for device in record.devices]
-    )
-
-
-def _expires_at(device: TrustedDevice, at: Context) -> int:
-    days = min(device.lifetime_days, at.policy.trusted_device_days)
-    return min(device.created_at, at.now) + days * DAY_SECONDS
-
-
-def _is_alive(device: TrustedDevice, at: Context) -> bool:
-    return at.now < _expires_at(device, at)
+    record: Record, device_id: str, change: Callable[[TrustedDevice], TrustedDevice]
+) -> tuple[TrustedDevice, ...]:
+    return tuple([change(one) if one.id == device_id else one for one in record.devices])
 
 
 def _parse(token: Secret | None) -> Secret | None:
-    if token is None or len(token.reveal()) != 64:
+    if token is None or len(token.reveal()) != 4 * (ID_BYTES + SECRET_BYTES) // 3:
         return None
     raw = decode_base64(token.reveal().decode())
     return None if raw is None else Secret(raw)

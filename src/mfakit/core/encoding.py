@@ -14,9 +14,10 @@ from unicodedata import category, normalize
 from mfakit.core.secret import Secret
 from mfakit.errors import InvalidInputError
 
-
 Random = Callable[[int], bytes]
 
+PROTOCOLS = ("imap", "pop3", "smtp", "sieve", "dav", "eas")
+NETWORKS_MAX = 20
 ACCOUNT_ID_BYTES_MAX = 255
 LABEL_CHARACTERS_MAX = 64
 TEXT_CHARACTERS_MAX = 4096
@@ -71,6 +72,54 @@ def parse_digits(text: Secret | None, lengths: Container[int]) -> Secret | None:
         return None
     digits = text.reveal().translate(None, b" -")
     return Secret(digits) if digits.isdigit() and len(digits) in lengths else None
+
+
+def parse_protocols(value: object) -> tuple[str, ...] | None:
+    """Return known mail protocols in a fixed order, None for any.
+
+    Raises:
+        InvalidInputError: An empty set (it could never be used) or an unknown protocol.
+    """
+    if value is None:
+        return None
+    asked = _parse_strings(value, "protocols")
+    if not set(asked) <= set(PROTOCOLS):
+        raise InvalidInputError("protocols")
+    return tuple([protocol for protocol in PROTOCOLS if protocol in asked])
+
+
+def parse_networks(value: object) -> tuple[str, ...] | None:
+    """Return at most 20 networks in canonical CIDR form, IPv4 in IPv6 as IPv4, None for any.
+
+    Raises:
+        InvalidInputError: An empty set, too many, or no network.
+    """
+    if value is None:
+        return None
+    networks = [_parse_network(text) for text in _parse_strings(value, "networks")]
+    if None in networks or len(networks) > NETWORKS_MAX:
+        raise InvalidInputError("networks")
+    return tuple(sorted({network for network in networks if network}))
+
+
+def _parse_strings(value: object, field: str) -> list[str]:
+    # A bare "imap" would otherwise be taken letter by letter.
+    is_collection = isinstance(value, (list, tuple, set, frozenset))
+    if not is_collection or not value or not all(isinstance(one, str) for one in value):
+        raise InvalidInputError(field)
+    return list(value)
+
+
+def _parse_network(text: str) -> str | None:
+    from ipaddress import IPv6Network, ip_network
+
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        return None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    is_mapped = mapped is not None and network.prefixlen >= 96
+    return f"{mapped}/{network.prefixlen - 96}" if is_mapped else str(network)
 
 
 def parse_moment(value: object, *, field: str) -> int | None:

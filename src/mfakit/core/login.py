@@ -1,6 +1,6 @@
 """Web sign-in: password first (the platform's), then a code, unless the device is trusted.
 
-Step-up in a signed-in session and the question whether a session still holds live here too.
+Step-up in a signed-in session and proofs live here too.
 """
 
 from __future__ import annotations
@@ -9,34 +9,31 @@ from typing import Any
 
 from attrs import frozen
 
+from mfakit import errors
 from mfakit.core.decision import (
     PASSWORD,
+    Case,
     CheckHash,
-    Context,
     Decision,
-    Evidence,
     check_allowed,
-    conclude,
-    is_current_epoch,
     is_required_now,
     note,
-    refuse,
-    unchanged,
 )
-from mfakit.core.devices import NewDevice, find_device, touch_device, trust_device
+from mfakit.core.devices import find_device, touch_device, trust_device
 from mfakit.core.encoding import generate_id, to_datetime
 from mfakit.core.events import EventKind
-from mfakit.core.factors import Accepted, judge, usable_methods
+from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record
-from mfakit.core.results import CodeRequired, EnrollmentRequired, SignedIn
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Challenge, ChallengeToken, Proof, ProofToken, is_alive, seal_token
-from mfakit.errors import (
-    ChallengeError,
-    MFAKitError,
-    PasswordChangeRequiredError,
-    SecondFactorLockedError,
+from mfakit.core.tokens import Challenge, Proof, is_alive, seal_token
+from mfakit.results import (
+    ChallengeToken,
+    CodeRequired,
+    DeviceToken,
+    EnrollmentRequired,
+    ProofToken,
+    SignedIn,
 )
 
 SPENT_CHALLENGES_MAX = 32
@@ -67,210 +64,174 @@ class LoginRequest:
     trust_label: str | None = None
 
 
-def issue_proof(record: Record, earned_by: str, at: Context, bound_to: Secret | None) -> ProofToken:
+def issue_proof(case: Case, record: Record, earned_by: str, bound_to: Secret | None) -> ProofToken:
     """Return a proof for changes in the next minutes."""
     proof = Proof(
         account_id=record.account_id,
         epoch=record.epoch,
-        issued_at=at.now,
-        lifetime_seconds=at.policy.proof_seconds,
+        issued_at=case.now,
+        lifetime_seconds=case.policy.proof_seconds,
         earned_by=earned_by,
     )
-    return ProofToken(seal_token(proof, at.vault, bound_to))
+    return ProofToken(seal_token(proof, case.vault, bound_to))
 
 
-def signed_in(record: Record, method: str, at: Context, **details: Any) -> SignedIn:
-    """Return the sign-in of a record as it will be written."""
-    return SignedIn(
-        account_id=record.account_id,
-        amr=_AMR[method],
-        method=method,
-        epoch=record.epoch,
-        authenticated_at=to_datetime(at.now),
-        recovery_codes_left=record.recovery_codes_left,
-        **details,
-    )
+def sign_in_fields(case: Case, record: Record, method: str) -> dict[str, Any]:
+    """Return what every sign-in says, of the record as it will be written."""
+    return {
+        "account_id": record.account_id,
+        "amr": _AMR[method],
+        "method": method,
+        "epoch": record.epoch,
+        "authenticated_at": to_datetime(case.now),
+        "recovery_codes_left": record.recovery_codes_left,
+        "failed_since_last": case.record.failed_since_last,
+    }
 
 
-def decide_session(record: Record, epoch: str) -> bool:
-    """Say whether a session of this epoch still holds."""
-    return is_current_epoch(record, epoch)
-
-
-def decide_password_proof(
-    record: Record, at: Context, bound_to: Secret | None
-) -> Decision[ProofToken]:
+def decide_password_proof(case: Case, bound_to: Secret | None) -> Decision[ProofToken]:
     """Give a proof for a password that the platform has just checked."""
-    if record.is_off and record.password_suspect:
-        return refuse(record, at, PasswordChangeRequiredError())
-    if record.revision > 0:
-        return unchanged(record, at, issue_proof(record, PASSWORD, at, bound_to))
-    # The proof needs an epoch of this account's own, or it could outlive a `forget`.
-    return conclude(record, at, lambda new: issue_proof(new, PASSWORD, at, bound_to))
+    if case.record.is_off and case.record.password_suspect:
+        return case.refuse(errors.PasswordChangeRequiredError())
+    return _answer_from_record(case, lambda own: issue_proof(case, own, PASSWORD, bound_to))
 
 
-# ------------------------------------------------------------------------------------- begin_login
+def _answer_from_record(case: Case, answer: Any, *notes: Any) -> Decision[Any]:
+    """Answer with a token, which needs an epoch of this account's own: write the first record."""
+    if case.record.revision > 0:
+        return case.answer(answer(case.record), *notes)
+    return case.write(answer, *notes)
 
 
-def decide_begin_login(record: Record, request: LoginRequest, at: Context) -> Decision[Any]:
+# --------------------------------------------------------------------------------------- begin_login
+
+
+def decide_begin_login(case: Case, request: LoginRequest) -> Decision[Any]:
     """Decide what a right password is worth: a sign-in, a question for a code, or set-up first."""
-    if record.is_off:
-        return _begin_without_factor(record, request, at)
-    device = find_device(record, request.device_token, request.device_id, at)
+    if case.record.is_off:
+        return _begin_without_factor(case, request)
+    device = find_device(case, request.device_token, request.device_id)
     if device is not None:
-        return _sign_in_by_device(record, device.id, at)
-    methods = usable_methods(record, at)
+        return _sign_in_by_device(case, device.id)
+    methods = usable_methods(case)
     if not methods:
-        return refuse(record, at, SecondFactorLockedError())
+        return case.refuse(errors.SecondFactorLockedError())
     challenge = Challenge(
-        account_id=record.account_id,
-        epoch=record.epoch,
-        issued_at=at.now,
-        lifetime_seconds=at.policy.challenge_seconds,
-        id=generate_id(at.vault.random),
+        account_id=case.record.account_id,
+        epoch=case.record.epoch,
+        issued_at=case.now,
+        lifetime_seconds=case.policy.challenge_seconds,
+        id=generate_id(case.vault.random),
     )
     required = CodeRequired(
-        challenge=ChallengeToken(seal_token(challenge, at.vault, request.bound_to)),
+        challenge=ChallengeToken(seal_token(challenge, case.vault, request.bound_to)),
         methods=methods,
-        expires_at=to_datetime(at.now + at.policy.challenge_seconds),
+        expires_at=to_datetime(case.now + case.policy.challenge_seconds),
     )
-    return unchanged(record, at, required, [note(EventKind.CODE_REQUIRED)])
+    return case.answer(required, note(EventKind.CODE_REQUIRED))
 
 
-def _begin_without_factor(record: Record, request: LoginRequest, at: Context) -> Decision[Any]:
+def _begin_without_factor(case: Case, request: LoginRequest) -> Decision[Any]:
+    record, policy = case.record, case.policy
     if record.password_suspect:
-        return refuse(record, at, PasswordChangeRequiredError())
-    required_from = at.policy.required_from
-    if not is_required_now(record, at):
-        enroll_by = required_from if at.policy.required else None
-        result = signed_in(record, PASSWORD, at, enroll_by=enroll_by)
-        return unchanged(record, at, result, [note(EventKind.SIGNED_IN, method=PASSWORD)])
-
-    def require(owner: Record) -> EnrollmentRequired:
-        proof = issue_proof(owner, PASSWORD, at, request.bound_to)
-        return EnrollmentRequired(proof=proof, deadline=required_from)
-
-    notes = [note(EventKind.ENROLLMENT_REQUIRED)]
-    if record.revision > 0:
-        return unchanged(record, at, require(record), notes)
-    return conclude(record, at, require, notes)
+        return case.refuse(errors.PasswordChangeRequiredError())
+    if is_required_now(case):
+        return _answer_from_record(
+            case,
+            lambda own: EnrollmentRequired(
+                proof=issue_proof(case, own, PASSWORD, request.bound_to),
+                deadline=policy.required_from,
+            ),
+            note(EventKind.ENROLLMENT_REQUIRED),
+        )
+    enroll_by = policy.required_from if policy.required else None
+    result = SignedIn(**sign_in_fields(case, record, PASSWORD), enroll_by=enroll_by)
+    return case.answer(result, note(EventKind.SIGNED_IN, method=PASSWORD))
 
 
-def _sign_in_by_device(record: Record, device_id: str, at: Context) -> Decision[SignedIn]:
-    details = {"failed_since_last": record.failed_since_last}
-    notes = [note(EventKind.SIGNED_IN, method="trusted_device", item_id=device_id)]
-    return conclude(
-        record,
-        at,
-        lambda new: signed_in(new, "trusted_device", at, **details),
-        notes,
-        devices=touch_device(record, device_id, at),
-        last_login_at=at.now,
+def _sign_in_by_device(case: Case, device_id: str) -> Decision[SignedIn]:
+    return case.write(
+        lambda new: SignedIn(**sign_in_fields(case, new, "trusted_device")),
+        note(EventKind.SIGNED_IN, method="trusted_device", item_id=device_id),
+        devices=touch_device(case, device_id),
+        last_login_at=case.now,
         failed_since_last=0,
     )
 
 
-# ---------------------------------------------------------------------------------- complete_login
+# ------------------------------------------------------------------------------------ complete_login
 
 
 def decide_complete_login(
-    record: Record,
-    challenge: Challenge,
-    method: str,
-    code: Secret | None,
-    request: LoginRequest,
-    evidence: Evidence,
-    at: Context,
+    case: Case, challenge: Challenge, method: str, code: Secret | None, request: LoginRequest
 ) -> Decision[SignedIn] | CheckHash:
     """Judge the code of a sign-in.
 
     Order: the challenge (so that a double click costs nothing), then all that `judge` does.
     """
-    if error := _check_challenge(record, challenge, at):
-        return refuse(record, at, error)
-    judged = judge(method, record, code, evidence, at)
+    if not _is_open(case, challenge):
+        return case.refuse(errors.ChallengeError())
+    judged = judge(case, method, code)
     if not isinstance(judged, Accepted):
         return judged
-    device = _newly_trusted(record, judged, request, at)
     notes = [*judged.notes, note(EventKind.SIGNED_IN, method=method, item_id=judged.earned_by)]
-    changes = judged.changes | _spend(record, challenge, at)
-    if device:
-        notes.append(
-            note(EventKind.DEVICE_TRUSTED, item_id=device.device.id, label=device.device.label)
-        )
-        changes["devices"] = device.devices
-    details = {
-        "failed_since_last": record.failed_since_last,
-        "trusted_device": device.token if device else None,
-    }
-    return conclude(
-        record,
-        at,
-        lambda new: signed_in(
-            new,
-            method,
-            at,
-            proof=issue_proof(new, judged.earned_by, at, request.bound_to),
-            **details,
-        ),
-        notes,
-        **changes,
-        last_login_at=at.now,
-        failed_since_last=0,
-    )
-
-
-def _newly_trusted(
-    record: Record, judged: Accepted, request: LoginRequest, at: Context
-) -> NewDevice | None:
-    is_open = at.policy.trusted_devices and check_allowed(record, Ability.TRUST_DEVICE) is None
+    changes = judged.changes | _spend(case, challenge)
+    changes |= {"last_login_at": case.now, "failed_since_last": 0}
+    cookie: DeviceToken | None = None
     # SECURITY: a recovery sign-in trusts nothing: the one who recovers may not be the owner.
-    if request.trust_label is None or judged.method != "totp" or not is_open:
-        return None
-    return trust_device(record, request.trust_label, request.device_id, at)
+    if request.trust_label is not None and method == TOTP and _may_trust(case):
+        token, device, devices = trust_device(case, request.trust_label, request.device_id)
+        cookie, changes["devices"] = DeviceToken(token.reveal().decode()), devices
+        notes.append(note(EventKind.DEVICE_TRUSTED, item_id=device.id, label=device.label))
+
+    def answer(new: Record) -> SignedIn:
+        proof = issue_proof(case, new, judged.earned_by, request.bound_to)
+        fields = sign_in_fields(case, new, method)
+        return SignedIn(**fields, proof=proof, trusted_device=cookie)
+
+    return case.write(answer, *notes, **changes)
 
 
-def _check_challenge(record: Record, challenge: Challenge, at: Context) -> MFAKitError | None:
-    expires_at = challenge.issued_at + challenge.lifetime_seconds
-    is_good = (
+def _may_trust(case: Case) -> bool:
+    is_allowed = check_allowed(case.record, Ability.TRUST_DEVICE) is None
+    return case.policy.trusted_devices and is_allowed
+
+
+def _is_open(case: Case, challenge: Challenge) -> bool:
+    record = case.record
+    return (
         challenge.epoch == record.epoch
-        and is_alive(challenge, lifetime_seconds=at.policy.challenge_seconds, now=at.now)
-        and expires_at > record.challenge_floor
+        and is_alive(challenge, lifetime_seconds=case.policy.challenge_seconds, now=case.now)
+        and challenge.expires_at > record.challenge_floor
         and all(spent != challenge.id for spent, _ in record.spent_challenges)
     )
-    return None if is_good else ChallengeError()
 
 
-def _spend(record: Record, challenge: Challenge, at: Context) -> dict[str, Any]:
+def _spend(case: Case, challenge: Challenge) -> dict[str, Any]:
     """Remember a challenge until it expires; whatever is forgotten raises the floor."""
-    expires_at = challenge.issued_at + challenge.lifetime_seconds
-    spent = sorted([*record.spent_challenges, (challenge.id, expires_at)], key=lambda one: one[1])
-    kept = [one for one in spent if one[1] > at.now][-SPENT_CHALLENGES_MAX:]
+    record = case.record
+    spent = [*record.spent_challenges, (challenge.id, challenge.expires_at)]
+    spent.sort(key=lambda one: one[1])
+    kept = [one for one in spent if one[1] > case.now][-SPENT_CHALLENGES_MAX:]
     forgotten = spent[: len(spent) - len(kept)]
     floor = max([record.challenge_floor, *[expiry for _, expiry in forgotten]])
     return {"spent_challenges": tuple(kept), "challenge_floor": floor}
 
 
-# ------------------------------------------------------------------------------------- verify_code
+# --------------------------------------------------------------------------------------- verify_code
 
 
 def decide_verify_code(
-    record: Record,
-    method: str,
-    code: Secret | None,
-    evidence: Evidence,
-    at: Context,
-    bound_to: Secret | None,
+    case: Case, method: str, code: Secret | None, bound_to: Secret | None
 ) -> Decision[ProofToken] | CheckHash:
     """Judge a code in a session that is signed in already; earns a proof."""
-    judged = judge(method, record, code, evidence, at)
+    judged = judge(case, method, code)
     if not isinstance(judged, Accepted):
         return judged
-    notes = [*judged.notes, note(EventKind.CODE_ACCEPTED, method=method, item_id=judged.earned_by)]
-    return conclude(
-        record,
-        at,
-        lambda new: issue_proof(new, judged.earned_by, at, bound_to),
-        notes,
+    accepted = note(EventKind.CODE_ACCEPTED, method=method, item_id=judged.earned_by)
+    return case.write(
+        lambda new: issue_proof(case, new, judged.earned_by, bound_to),
+        *judged.notes,
+        accepted,
         **judged.changes,
     )

@@ -213,11 +213,11 @@ _decode_version = json.Decoder(_Version).decode
 _decode_body = json.Decoder(Record).decode
 
 
-def blank_record(account_id: str, salt: str) -> Record:
+def blank_record(account_id: str, salt: str, revision: int = 0) -> Record:
     """Return the record of an account that has none: off, epoch "none", revision 0."""
     return Record(
         account_id=account_id,
-        revision=0,
+        revision=revision,
         state=State.NOT_ENROLLED,
         epoch=NO_EPOCH,
         salt=salt,

@@ -13,7 +13,6 @@ from msgspec import MsgspecError, Struct, msgpack
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 
-
 # How far a clock of another process may be ahead of this one.
 CLOCK_SKEW_SECONDS = 60
 
@@ -25,6 +24,11 @@ class Payload(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown
     epoch: str
     issued_at: int
     lifetime_seconds: int
+
+    @property
+    def expires_at(self) -> int:
+        """Unix second at which the token's own life ends."""
+        return self.issued_at + self.lifetime_seconds
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

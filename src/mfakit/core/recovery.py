@@ -1,0 +1,125 @@
+"""Recovery codes: a slot and a secret, "ABCD-EFGH-JKMN-PQRS", ten to a set, each used once.
+
+Sixteen symbols of Crockford's base32: the first names the slot, so one attempt needs one hash
+whatever the number of codes; the other fifteen are 75 bits (SP 800-63B-4 §4.2.1.1 asks for 64).
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from mfakit.core.decision import (
+    NEW,
+    Case,
+    CheckHash,
+    Decision,
+    NewHashes,
+    check_allowed,
+    check_change,
+    note,
+)
+from mfakit.core.encoding import Random, generate_id, pick_symbols
+from mfakit.core.events import EventKind
+from mfakit.core.lifecycle import Ability
+from mfakit.core.record import Record, RecoverySet, Throttle
+from mfakit.core.secret import Secret
+from mfakit.core.tokens import Proof
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+SYMBOLS = 16
+PURPOSE = "recovery"
+# Crockford: O reads as 0, I and L as 1.
+_READ_AS = bytes.maketrans(b"OIL", b"011")
+
+HashedCodes = tuple[tuple[Secret, str], ...]
+
+
+def generate_recovery_codes(random: Random, count: int) -> tuple[Secret, ...]:
+    """Return `count` new codes (1-32); the slot of each is its place."""
+    secrets = [pick_symbols(random, ALPHABET, SYMBOLS - 1) for _ in range(count)]
+    return tuple([Secret((ALPHABET[slot] + one).encode()) for slot, one in enumerate(secrets)])
+
+
+def format_recovery_codes(hashed: HashedCodes) -> tuple[str, ...]:
+    """Return the texts that the owner keeps: four groups of four symbols each."""
+    texts = [code.reveal().decode() for code, _ in hashed]
+    return tuple(["-".join(text[i : i + 4] for i in range(0, SYMBOLS, 4)) for text in texts])
+
+
+def parse_recovery_code(text: Secret | None) -> tuple[int, Secret] | None:
+    """Return slot and code of a typed recovery code, or None if it cannot be one."""
+    if text is None or len(text.reveal()) > 64:
+        return None
+    symbols = text.reveal().translate(None, b" -").upper().translate(_READ_AS)
+    if len(symbols) != SYMBOLS or symbols.translate(None, ALPHABET.encode()):
+        return None
+    return ALPHABET.index(chr(symbols[0])), Secret(symbols)
+
+
+def new_codes(case: Case) -> HashedCodes | NewHashes:
+    """Return new codes with their hashes, or the question for these."""
+    hashed: HashedCodes | None = case.evidence.get((NEW, PURPOSE))
+    if hashed is not None:
+        return hashed
+    codes = generate_recovery_codes(case.vault.random, case.policy.recovery_codes)
+    account_id = case.record.account_id
+    return NewHashes(account_id=account_id, purpose=PURPOSE, secrets=codes, policy=case.policy)
+
+
+def seal_recovery_set(case: Case, hashed: HashedCodes) -> RecoverySet:
+    """Return a set of new codes as the record keeps it."""
+    set_id = generate_id(case.vault.random)
+    sealed = [
+        case.vault.seal_value(
+            Secret(stored.encode()),
+            salt=case.record.salt,
+            context=hash_context(case.record, set_id, slot),
+        )
+        for slot, (_, stored) in enumerate(hashed)
+    ]
+    return RecoverySet(id=set_id, created_at=case.now, sealed_hashes=tuple(sealed))
+
+
+def hash_context(record: Record, set_id: str, slot: int) -> tuple[str, ...]:
+    """Return what the hash of one recovery code is bound to."""
+    return PURPOSE, record.account_id, set_id, str(slot)
+
+
+def question_of(case: Case, codes: RecoverySet, slot: int, code: Secret) -> CheckHash | None:
+    """Return the question whether a code is the one in a slot, None if there is none any more."""
+    sealed = codes.sealed_hashes[slot] if slot < len(codes.sealed_hashes) else None
+    if sealed is None:
+        return None
+    record = case.record
+    context = hash_context(record, codes.id, slot)
+    stored = case.vault.open_value(sealed, salt=record.salt, context=context)
+    return CheckHash(
+        account_id=record.account_id,
+        item_id=f"{codes.id}/{slot}",
+        stored=stored.reveal().decode(),
+        secret=code,
+    )
+
+
+def without_slot(codes: RecoverySet, slot: int) -> RecoverySet:
+    """Return the set with one code spent."""
+    kept = [None if place == slot else one for place, one in enumerate(codes.sealed_hashes)]
+    return replace(codes, sealed_hashes=tuple(kept))
+
+
+def decide_regenerate(case: Case, proof: Proof | None) -> Decision[tuple[str, ...]] | NewHashes:
+    """Replace the recovery codes; the older set is void and its failures with it."""
+    error = check_change(case, proof) or check_allowed(
+        case.record, Ability.REGENERATE_RECOVERY_CODES
+    )
+    if error:
+        return case.refuse(error)
+    hashed = new_codes(case)
+    if isinstance(hashed, NewHashes):
+        return hashed
+    return case.write(
+        lambda _: format_recovery_codes(hashed),
+        note(EventKind.RECOVERY_CODES_REGENERATED, count=len(hashed)),
+        recovery=seal_recovery_set(case, hashed),
+        recovery_throttle=Throttle(),
+    )

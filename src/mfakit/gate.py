@@ -1,0 +1,178 @@
+"""The gate before the hasher: how many Argon2 runs at once, who waits, who is remembered.
+
+A run takes tens of milliseconds and megabytes, so runs are bounded, identical attempts in flight
+share one, one account cannot fill the queue, and a passcode verified a moment ago is not hashed
+again. Remembered are successes only, under a key of this process, never the secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from hmac import digest
+from threading import BoundedSemaphore, Event, Lock
+from typing import TypeVar
+
+from mfakit.core.decision import CheckHash, NewHashes
+from mfakit.core.encoding import frame
+from mfakit.core.secret import Secret
+from mfakit.errors import BusyError
+from mfakit.hashing import Hasher
+
+__all__ = ["HashGate", "Memory", "Places"]
+
+T = TypeVar("T")
+
+
+class Memory:
+    """Remember which checks succeeded, for a while, in a bounded number.
+
+    Args:
+        entries: How many are remembered; the one used longest ago is forgotten first.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, entries: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._entries = entries
+        self._clock = clock
+        self._key = Secret(os.urandom(32))
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._lock = Lock()
+
+    def tag(self, check: CheckHash) -> bytes:
+        """Return what stands for a check: a MAC over account, item, hash and secret."""
+        named = (check.account_id.encode(), check.item_id.encode(), check.stored.encode())
+        return digest(self._key.reveal(), frame(*named, check.secret.reveal()), "sha256")
+
+    def knows(self, tag: bytes) -> bool:
+        """Say whether this very check succeeded a moment ago."""
+        with self._lock:
+            until = self._until.get(tag, 0.0)
+            if until > self._clock():
+                self._until.move_to_end(tag)
+                return True
+            self._until.pop(tag, None)
+            return False
+
+    def learn(self, tag: bytes, seconds: int) -> None:
+        """Remember a success."""
+        if seconds <= 0:
+            return
+        with self._lock:
+            self._until[tag] = self._clock() + seconds
+            self._until.move_to_end(tag)
+            while len(self._until) > self._entries:
+                self._until.popitem(last=False)
+
+
+class Places:
+    """Count who is running or waiting: `total` places, two for one account."""
+
+    PER_ACCOUNT = 2
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._taken: Counter[str] = Counter()
+
+    def take(self, account_id: str) -> None:
+        """Take a place. Raises `BusyError` if there is none."""
+        if self._taken[account_id] >= self.PER_ACCOUNT or self._taken.total() >= self._total:
+            raise BusyError
+        self._taken[account_id] += 1
+
+    def leave(self, account_id: str) -> None:
+        """Give a place back."""
+        self._taken[account_id] -= 1
+        if not self._taken[account_id]:
+            del self._taken[account_id]
+
+
+class _Flight:
+    """One run that identical attempts wait for."""
+
+    def __init__(self) -> None:
+        self.landed = Event()
+        self.result: bool | None = None
+
+
+class HashGate:
+    """Run hashes for threads.
+
+    Args:
+        hasher: Does the hashing.
+        concurrency: Runs at once; the processors, by default.
+        queue: How many more may wait.
+        memory: Where successes are remembered.
+    """
+
+    def __init__(
+        self,
+        hasher: Hasher,
+        *,
+        concurrency: int | None = None,
+        queue: int = 64,
+        memory: Memory | None = None,
+    ) -> None:
+        running = concurrency or os.cpu_count() or 1
+        self._hasher = hasher
+        self._memory = memory or Memory()
+        self._slots = BoundedSemaphore(running)
+        self._places = Places(running + queue)
+        self._flights: dict[bytes, _Flight] = {}
+        self._lock = Lock()
+
+    def check(self, check: CheckHash) -> tuple[bool, bool]:
+        """Say whether the secret is right, and whether finding out took time.
+
+        Raises:
+            BusyError: No place is left; nothing was found out.
+            HashingError: Argon2 could not run; nothing was found out.
+        """
+        tag = self._memory.tag(check)
+        if check.remember_seconds and self._memory.knows(tag):
+            return True, False
+        is_right = self._fly(tag, check)
+        if is_right:
+            self._memory.learn(tag, check.remember_seconds)
+        return is_right, True
+
+    def hash(self, new: NewHashes) -> list[tuple[Secret, str]]:
+        """Return each secret with its hash. Raises as `check` does."""
+
+        def run() -> list[tuple[Secret, str]]:
+            return [(secret, self._hasher.hash(secret, new.policy)) for secret in new.secrets]
+
+        with self._lock:
+            self._places.take(new.account_id)
+        return self._run(new.account_id, run)
+
+    def _fly(self, tag: bytes, check: CheckHash) -> bool:
+        with self._lock:
+            flight = self._flights.get(tag)
+            is_pilot = flight is None
+            if flight is None:
+                self._places.take(check.account_id)
+                flight = self._flights[tag] = _Flight()
+        if is_pilot:
+            try:
+                flight.result = self._run(
+                    check.account_id, lambda: self._hasher.verify(check.stored, check.secret)
+                )
+            finally:
+                with self._lock:
+                    del self._flights[tag]
+                flight.landed.set()
+        flight.landed.wait()
+        if flight.result is None:  # the one that ran failed: nothing is known
+            raise BusyError
+        return flight.result
+
+    def _run(self, account_id: str, run: Callable[[], T]) -> T:
+        try:
+            with self._slots:
+                return run()
+        finally:
+            with self._lock:
+                self._places.leave(account_id)

@@ -1,0 +1,61 @@
+"""What mfakit asks of a store: one row for each account, written on condition.
+
+A store never decides, hashes, compares or counts. Write one in an hour: implement `Store` (four
+methods, one statement each) and prove it with `mfakit.testing.StoreContract`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+
+from mfakit.core.record import StoredRecord, Summary
+
+__all__ = ["Page", "ScanStore", "Store", "StoredRecord", "Summary"]
+
+
+class Store(Protocol):
+    """Rows by account id. Every method may raise `StoreUnavailableError`, and nothing else.
+
+    Ids are compared byte for byte. A store never joins a transaction of its caller: a refusal that
+    is rolled back would be a guess that was not counted.
+    """
+
+    def load(self, account_id: str) -> StoredRecord | None:
+        """Return the row, None if there is none.
+
+        Linearizable with the writes: never from a replica, a cache, or a snapshot opened before
+        the call.
+        """
+
+    def create(self, new: StoredRecord) -> bool:
+        """Insert the row if the account has none. True once it is durable; False is a lost race."""
+
+    def replace(self, new: StoredRecord, *, expected: int) -> bool:
+        """Replace the row whose revision is `expected`. True once it is durable; False if not there.
+
+        Serialization failures and deadlocks are lost races. Any other failure raises
+        `StoreUnavailableError`: the outcome is unknown, and the next load shows it.
+        """
+
+    def delete(self, account_id: str, *, expected: int) -> bool:
+        """Delete the row whose revision is `expected`; as `replace` otherwise."""
+
+
+@frozen
+class Page:
+    """Some rows, and where to go on; `cursor` is None after the last."""
+
+    records: tuple[StoredRecord, ...]
+    cursor: str | None
+
+
+class ScanStore(Protocol):
+    """A store that can also be walked, for reports, key rotation and group resets."""
+
+    def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
+        """Return up to `limit` rows after an opaque cursor, of ids that begin with `prefix`.
+
+        In any order; every account that lasts is met at least once, writes going on or not.
+        """
