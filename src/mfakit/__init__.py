@@ -1,7 +1,7 @@
 """Two-step verification for mail platforms. Start with `MFA`."""
 
-from mfakit.core.events import Audience, AuditEvent, ClientInfo, EventKind
 from mfakit.errors import MFAKitError, RefusedError, UnavailableError
+from mfakit.events import Audience, AuditEvent, ClientInfo, EventKind
 from mfakit.hashing import Argon2Hasher
 from mfakit.keyring import KeyRing
 from mfakit.policy import ASVS_5, DEFAULT, NIST_800_63B, Policy

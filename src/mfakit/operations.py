@@ -40,10 +40,8 @@ from mfakit.core.decision import (
 )
 from mfakit.core.encoding import generate_id
 from mfakit.core.enrollment import EnrollmentRequest
-from mfakit.core.events import AuditEvent, ClientInfo
 from mfakit.core.login import LoginRequest
 from mfakit.core.passcode import PasscodeRequest
-from mfakit.core.provisioning import ImportedSecret
 from mfakit.core.record import (
     Record,
     StoredRecord,
@@ -56,7 +54,9 @@ from mfakit.core.record import (
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Challenge, OfferPayload, Proof, open_token
+from mfakit.events import AuditEvent, ClientInfo
 from mfakit.policy import Policy
+from mfakit.provisioning import ImportedSecret
 from mfakit.results import (
     AuthenticatorAdded,
     AuthenticatorOffer,
@@ -169,7 +169,7 @@ def _attempt(
             record=record, now=now, policy=policy, vault=env.vault, client=client, evidence=evidence
         )
         settled = settle(case)
-        decision = settled or decide(case)
+        decision: Decision[Any] | Question = settled or decide(case)
         if not isinstance(decision, Decision):
             verdict: Verdict = yield decision
             evidence[decision.key] = verdict.value

@@ -63,8 +63,6 @@ def qr_terminal(uri: str) -> str:
 def _make(uri: str) -> QRCode:
     try:
         from segno import make_qr
-    except ImportError:
-        make_qr = None
-    if make_qr is None:
-        raise ConfigurationError("QR codes need segno: pip install 'mfakit[qr]'.")
+    except ImportError as error:
+        raise ConfigurationError("QR codes need segno: pip install 'mfakit[qr]'.") from error
     return make_qr(uri, error="m", boost_error=False)

@@ -1,7 +1,7 @@
-"""What a caller gets back. Only `SignedIn` is a sign-in; what is not refuses to be used as a truth.
+"""What a caller gets back. Only `SignedIn` is a sign-in; what is not, is no truth value.
 
-Fields that exist to be shown once (`recovery_codes`, `passcode`, `secret_text`, `uri`) and tokens are
-left out of every `repr`; `attrs.asdict` gives them, because showing them is what they are for.
+Fields that exist to be shown once (`recovery_codes`, `passcode`, `secret_text`) and tokens are left
+out of every `repr`; `attrs.asdict` gives them, because showing them is what they are for.
 """
 
 from __future__ import annotations
@@ -104,16 +104,36 @@ class AuthenticatorOffer:
     Attributes:
         token: Confirms, shows again or cancels the offer.
         secret_text: The key for manual entry, base32 without padding.
-        uri: `otpauth://` URI for the QR code. Contains the key: `Cache-Control: no-store`.
-        account_name: The name that the app shows.
+        issuer: The platform's name in the app.
+        account_name: The account's name in the app.
+        algorithm: HMAC hash, for manual entry in apps that ask.
+        digits: Length of the codes.
+        period_seconds: Life of a code.
         expires_at: Aware UTC datetime.
     """
 
     token: OfferToken = field(repr=False)
     secret_text: str = field(repr=False)
-    uri: str = field(repr=False)
+    issuer: str
     account_name: str
+    algorithm: str
+    digits: int
+    period_seconds: int
     expires_at: datetime
+
+    @property
+    def uri(self) -> str:
+        """The `otpauth://` URI for the QR code. Contains the key: `Cache-Control: no-store`."""
+        from mfakit.provisioning import build_uri
+
+        return build_uri(
+            self.secret_text,
+            account_name=self.account_name,
+            issuer=self.issuer,
+            algorithm=self.algorithm,
+            digits=self.digits,
+            period_seconds=self.period_seconds,
+        )
 
     @property
     def secret_groups(self) -> str:

@@ -24,19 +24,19 @@ from mfakit.core.encoding import (
     parse_secret_text,
 )
 from mfakit.core.enrollment import EnrollmentRequest
-from mfakit.core.events import AuditEvent, ClientInfo
 from mfakit.core.login import LoginRequest
 from mfakit.core.passcode import PasscodeRequest
-from mfakit.core.provisioning import parse_account_name, parse_secret_or_uri
 from mfakit.core.record import StoredRecord
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Proof, open_token
+from mfakit.events import AuditEvent, ClientInfo
 from mfakit.gate import HashGate
 from mfakit.hashing import Argon2Hasher, Hasher
 from mfakit.keyring import KeyRing
 from mfakit.operations import Effect, Environment, GetPolicy, Load, Operation, Verdict, Write
 from mfakit.policy import DEFAULT, Policy
+from mfakit.provisioning import parse_account_name, parse_secret_or_uri
 from mfakit.results import (
     AccountPage,
     AuthenticatorAdded,

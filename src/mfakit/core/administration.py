@@ -13,11 +13,11 @@ from mfakit.core import passcode, recovery
 from mfakit.core.decision import NO_FAILURES, Case, Decision, note
 from mfakit.core.encoding import generate_id
 from mfakit.core.enrollment import added, check_new_authenticator
-from mfakit.core.events import AuditEvent, EventKind
 from mfakit.core.factors import open_secret, seal_authenticator, secret_context
 from mfakit.core.lifecycle import Event
-from mfakit.core.provisioning import ImportedSecret
 from mfakit.core.record import Authenticator, RecoverySet
+from mfakit.events import AuditEvent, EventKind
+from mfakit.provisioning import ImportedSecret
 from mfakit.results import AuthenticatorAdded
 
 

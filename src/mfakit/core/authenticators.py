@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from mfakit import errors
 from mfakit.core.decision import Case, Decision, check_allowed, check_change, note
 from mfakit.core.encoding import parse_digits
-from mfakit.core.events import EventKind
 from mfakit.core.factors import TOTP, count_wrong_code, match_steps, wait_refusal
 from mfakit.core.lifecycle import Ability, Event
 from mfakit.core.record import Authenticator, Record
@@ -20,6 +19,7 @@ from mfakit.core.secret import Secret
 from mfakit.core.throttle import cleared
 from mfakit.core.tokens import Proof
 from mfakit.core.totp import time_step
+from mfakit.events import EventKind
 
 RESYNC_STEPS = 20
 

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from mfakit import errors
 from mfakit.core.encoding import generate_id, to_datetime
-from mfakit.core.events import OWNER_KINDS, AuditEvent, ClientInfo, EventKind
 from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, Ability, Event, next_state
 from mfakit.core.record import HISTORY_ENTRIES_MAX, NO_EPOCH, HistoryEntry, Record, Throttle
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import CLOCK_SKEW_SECONDS, Proof, is_alive
+from mfakit.events import OWNER_KINDS, AuditEvent, ClientInfo, EventKind
 from mfakit.policy import LIMITS, Policy
 
 T = TypeVar("T")
@@ -168,7 +168,7 @@ class Case:
     def _events(self, record: Record, notes: Sequence[Note]) -> tuple[AuditEvent, ...]:
         if not notes:
             return ()
-        common = {
+        common: dict[str, Any] = {
             "account_id": record.account_id,
             "realm": self.vault.realm,
             "at": to_datetime(self.now),

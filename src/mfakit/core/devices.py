@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from mfakit import errors
 from mfakit.core.decision import Case, Decision, note
 from mfakit.core.encoding import decode_base64, encode_base64, frame
-from mfakit.core.events import EventKind
 from mfakit.core.lifecycle import ALLOWED, Ability
 from mfakit.core.record import Record, TrustedDevice
 from mfakit.core.secret import Secret
+from mfakit.events import EventKind
 
 ID_BYTES = 16
 SECRET_BYTES = 32

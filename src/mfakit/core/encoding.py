@@ -104,10 +104,11 @@ def parse_networks(value: object) -> tuple[str, ...] | None:
 
 def _parse_strings(value: object, field: str) -> list[str]:
     # A bare "imap" would otherwise be taken letter by letter.
-    is_collection = isinstance(value, (list, tuple, set, frozenset))
-    if not is_collection or not value or not all(isinstance(one, str) for one in value):
-        raise InvalidInputError(field)
-    return list(value)
+    if isinstance(value, list | tuple | set | frozenset) and value:
+        strings = [one for one in value if isinstance(one, str)]
+        if len(strings) == len(value):
+            return strings
+    raise InvalidInputError(field)
 
 
 def _parse_network(text: str) -> str | None:

@@ -22,15 +22,14 @@ from mfakit.core.decision import (
     offer_expires_at,
 )
 from mfakit.core.encoding import encode_base32, generate_id, parse_digits, to_datetime
-from mfakit.core.events import EventKind
 from mfakit.core.factors import TOTP, match_steps, open_secret, seal_authenticator, window_of
 from mfakit.core.lifecycle import ALLOWED, Ability, Event, State
 from mfakit.core.login import issue_proof, sign_in_fields
-from mfakit.core.provisioning import build_uri
 from mfakit.core.record import Authenticator, Offer, Record
 from mfakit.core.recovery import HashedCodes, format_recovery_codes, new_codes, seal_recovery_set
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import OfferPayload, Proof, seal_token
+from mfakit.events import EventKind
 from mfakit.policy import SECRET_BYTES
 from mfakit.results import AuthenticatorAdded, AuthenticatorOffer, Enrolled, OfferToken
 
@@ -138,20 +137,14 @@ def _show(case: Case, token: OfferToken) -> AuthenticatorOffer:
     if offer is None:
         raise errors.OfferError
     authenticator = offer.authenticator
-    secret = open_secret(case, authenticator)
-    uri = build_uri(
-        secret,
-        account_name=offer.account_name,
+    return AuthenticatorOffer(
+        token=token,
+        secret_text=encode_base32(open_secret(case, authenticator)),
         issuer=case.policy.issuer,
+        account_name=offer.account_name,
         algorithm=authenticator.algorithm,
         digits=authenticator.digits,
         period_seconds=authenticator.period_seconds,
-    )
-    return AuthenticatorOffer(
-        token=token,
-        secret_text=encode_base32(secret),
-        uri=uri,
-        account_name=offer.account_name,
         expires_at=to_datetime(offer_expires_at(case)),
     )
 

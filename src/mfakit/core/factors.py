@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from mfakit import errors
 from mfakit.core.decision import Case, CheckHash, Decision, Note, check_allowed, note
 from mfakit.core.encoding import parse_digits
-from mfakit.core.events import EventKind
 from mfakit.core.lifecycle import ALLOWED, Ability, Event
 from mfakit.core.record import Authenticator, Record
 from mfakit.core.recovery import parse_recovery_code, question_of, without_slot
 from mfakit.core.secret import Secret
 from mfakit.core.throttle import cleared, is_exhausted, retry_at, with_failure
 from mfakit.core.totp import match_time_steps, time_step
+from mfakit.events import EventKind
 
 TOTP, RECOVERY = "totp", "recovery"
 

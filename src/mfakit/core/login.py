@@ -21,12 +21,12 @@ from mfakit.core.decision import (
 )
 from mfakit.core.devices import find_device, touch_device, trust_device
 from mfakit.core.encoding import generate_id, to_datetime
-from mfakit.core.events import EventKind
 from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Challenge, Proof, is_alive, seal_token
+from mfakit.events import EventKind
 from mfakit.results import (
     ChallengeToken,
     CodeRequired,

@@ -21,7 +21,6 @@ from mfakit.core.decision import (
     note,
 )
 from mfakit.core.encoding import PROTOCOLS
-from mfakit.core.events import EventKind
 from mfakit.core.factors import (
     TOTP,
     Accepted,
@@ -35,6 +34,7 @@ from mfakit.core.passcode import find_passcode, parse_passcode, question_of, wit
 from mfakit.core.record import Passcode
 from mfakit.core.secret import Secret
 from mfakit.core.totp import code_at
+from mfakit.events import EventKind
 from mfakit.results import ClientSignedIn
 
 PASSCODE, PASSWORD_AND_CODE = "passcode", "password+code"

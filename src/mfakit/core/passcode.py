@@ -24,11 +24,11 @@ from mfakit.core.decision import (
     note,
 )
 from mfakit.core.encoding import Random, generate_id, pick_symbols
-from mfakit.core.events import EventKind
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Passcode, Record
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Proof
+from mfakit.events import EventKind
 from mfakit.results import NewPasscode
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz"  # no i, l, o: they look like 1 and 0

@@ -38,7 +38,7 @@ class Part(
         return f"<{type(self).__name__}>"
 
 
-class Authenticator(Part):
+class Authenticator(Part, frozen=True):
     """One authenticator app: its own secret, its parameters, and how far its codes are spent."""
 
     id: Id
@@ -53,7 +53,7 @@ class Authenticator(Part):
     last_used_at: Seconds | None = None
 
 
-class Offer(Part):
+class Offer(Part, frozen=True):
     """An authenticator that is offered and not confirmed; its id is the offer's."""
 
     authenticator: Authenticator
@@ -64,7 +64,7 @@ class Offer(Part):
     wrong_codes: Count = 0
 
 
-class RecoverySet(Part):
+class RecoverySet(Part, frozen=True):
     """The recovery codes of one generation: a sealed hash for each slot, None once it is used."""
 
     id: Id
@@ -76,7 +76,7 @@ class RecoverySet(Part):
         return sum(sealed is not None for sealed in self.sealed_hashes)
 
 
-class Passcode(Part):
+class Passcode(Part, frozen=True):
     """One application passcode. None for protocols or networks is any."""
 
     id: Id
@@ -92,7 +92,7 @@ class Passcode(Part):
     last_used_protocol: Text | None = None
 
 
-class TrustedDevice(Part):
+class TrustedDevice(Part, frozen=True):
     """One device that need not show a code: a hash of its secret and, if bound, its device id."""
 
     id: Id
@@ -103,7 +103,7 @@ class TrustedDevice(Part):
     last_used_at: Seconds | None = None
 
 
-class Throttle(Part):
+class Throttle(Part, frozen=True):
     """Wrong codes of one kind: in a row, and by day for the last 30."""
 
     failures: Count = 0
@@ -111,19 +111,19 @@ class Throttle(Part):
     days: tuple[tuple[Count, Count], ...] = ()
 
 
-class HistoryEntry(Part):
+class HistoryEntry(Part, frozen=True):
     """One lifecycle change, kept so that a lost event can be replayed."""
 
     kind: Text
     at: Seconds
-    revision: Annotated[int, Meta(ge=1, lt=2**63)]
+    revision: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     actor: Text | None = None
     reason: Text | None = None
     item_id: Text | None = None
     label: Text | None = None
 
 
-class Record(Part):
+class Record(Part, frozen=True):
     """All that mfakit knows about one account.
 
     `revision` counts the writes from a random start; 0 is a record that is not stored yet.
@@ -131,7 +131,7 @@ class Record(Part):
     """
 
     account_id: Text
-    revision: Annotated[int, Meta(ge=0, lt=2**63)]
+    revision: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     state: State
     epoch: Text
     salt: Text

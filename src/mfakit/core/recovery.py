@@ -19,11 +19,11 @@ from mfakit.core.decision import (
     note,
 )
 from mfakit.core.encoding import Random, generate_id, pick_symbols
-from mfakit.core.events import EventKind
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record, RecoverySet, Throttle
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Proof
+from mfakit.events import EventKind
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 SYMBOLS = 16

@@ -34,19 +34,19 @@ class Payload(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown
         return f"<{type(self).__name__}>"
 
 
-class Challenge(Payload):
+class Challenge(Payload, frozen=True):
     """The password was right; a code is still due. Spent by a success."""
 
     id: str
 
 
-class Proof(Payload):
+class Proof(Payload, frozen=True):
     """Somebody just proved who they are; `earned_by` says with what: "password" or an item's id."""
 
     earned_by: str
 
 
-class OfferPayload(Payload):
+class OfferPayload(Payload, frozen=True):
     """The holder was shown this offer's secret."""
 
     offer_id: str

@@ -33,7 +33,7 @@ class Store(Protocol):
         """Insert the row if the account has none. True once it is durable; False is a lost race."""
 
     def replace(self, new: StoredRecord, *, expected: int) -> bool:
-        """Replace the row whose revision is `expected`. True once it is durable; False if not there.
+        """Replace the row whose revision is `expected`. True once durable; False if not there.
 
         Serialization failures and deadlocks are lost races. Any other failure raises
         `StoreUnavailableError`: the outcome is unknown, and the next load shows it.

@@ -1,8 +1,8 @@
 """A store in one SQLite file: safe across threads and processes, durable before it answers.
 
-Each method is one statement in autocommit, so it begins as a write and holds the lock only while it
-runs. WAL, `synchronous=FULL`; NORMAL is faster and may lose the last commits at a power cut (never at
-a crash of the process). The file must be on a local disk: WAL does not work over a network.
+Each method is one statement in autocommit, so it begins as a write and holds the lock only while
+it runs. WAL, `synchronous=FULL`; NORMAL is faster and may lose the last commits at a power cut
+(never at a crash of the process). The file must be on a local disk: no WAL over a network.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SQLiteStore:
 
     Args:
         path: The file. Its directory must exist, on a local disk.
-        synchronous: "FULL" (default) survives a power cut; "NORMAL" may lose the last commits at one.
+        synchronous: "FULL" survives a power cut; "NORMAL" may lose the last commits at one.
         busy_seconds: How long a write waits for another process's before it is unavailable.
 
     Raises:

@@ -14,6 +14,8 @@ from attrs import field, frozen
 
 from mfakit.errors import InvalidInputError
 
+__all__ = ["OWNER_KINDS", "Audience", "AuditEvent", "ClientInfo", "EventKind", "parse_ip"]
+
 USER_AGENT_CHARACTERS_MAX = 256
 
 

@@ -1,6 +1,6 @@
 """The `otpauth://` URI that an authenticator app reads from the QR code. It contains the secret.
 
-Built and parsed by pyotp (one of two places that know pyotp); what pyotp lets through and apps or
+Built and parsed by pyotp (the only module that knows pyotp); what pyotp lets through and apps or
 attackers would trip over is refused first. Source: the Key URI Format, as Google published it.
 """
 
@@ -12,9 +12,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import frozen
 
-from mfakit.core.encoding import decode_base32, encode_base32, parse_label
+from mfakit.core.encoding import decode_base32, parse_label
 from mfakit.core.secret import Secret
 from mfakit.errors import InvalidInputError
+
+__all__ = ["ImportedSecret", "build_uri", "parse_account_name", "parse_secret_or_uri"]
 
 SECRET_BYTES_LEAST = 16  # RFC 4226 §4 R6: 128 bits
 SECRET_BYTES_MOST = 64
@@ -46,7 +48,7 @@ def parse_account_name(value: object) -> str:
 
 
 def build_uri(
-    secret: Secret,
+    secret_text: str,
     *,
     account_name: str,
     issuer: str,
@@ -57,9 +59,7 @@ def build_uri(
     """Return `otpauth://totp/Issuer:account?secret=…&issuer=…`, spaces as %20, no padding."""
     from pyotp import TOTP
 
-    totp = TOTP(
-        encode_base32(secret), digits=digits, digest=_HASHES[algorithm], interval=period_seconds
-    )
+    totp = TOTP(secret_text, digits=digits, digest=_HASHES[algorithm], interval=period_seconds)
     return totp.provisioning_uri(name=account_name, issuer_name=issuer)
 
 
