@@ -43,7 +43,7 @@ class Memory:
 
     def tag(self, check: CheckHash) -> bytes:
         """Return what stands for a check: a MAC over account, item, hash and secret."""
-        named = (check.account_id.encode(), check.item_id.encode(), check.stored.encode())
+        named = (check.account_id.encode(), check.item_id.encode(), check.sealed.encode())
         return digest(self._key.reveal(), frame(*named, check.secret.reveal()), "sha256")
 
     def knows(self, tag: bytes) -> bool:
@@ -158,7 +158,8 @@ class HashGate:
         if is_pilot:
             try:
                 flight.result = self._run(
-                    check.account_id, lambda: self._hasher.verify(check.stored, check.secret)
+                    check.account_id,
+                    lambda: self._hasher.verify(check.unseal().reveal().decode(), check.secret),
                 )
             finally:
                 with self._lock:

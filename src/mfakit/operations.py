@@ -163,8 +163,10 @@ def _attempt(
     evidence: dict[tuple[str, str], Any] = {}
     lost = 0
     stored: StoredRecord | None = yield Load(account_id)
+    record, opened = _open(env, stored, account_id, policy, opening), stored
     while lost < LOST_WRITES_MAX:
-        record = _open(env, stored, account_id, policy, opening)
+        if stored is not opened:
+            record, opened = _open(env, stored, account_id, policy, opening), stored
         case = Case(
             record=record, now=now, policy=policy, vault=env.vault, client=client, evidence=evidence
         )

@@ -110,6 +110,13 @@ class MFA:
         self._gate = HashGate(hasher, concurrency=hash_concurrency, queue=hash_queue)
         vault = Vault(keys, parse_label(realm, field="realm"), os.urandom)
         self._env = Environment(vault=vault, clock=clock)
+        self._performers: dict[type[Effect], Callable[[Any], object]] = {
+            Load: lambda load: _in_store(store.load, load.account_id),
+            Write: self._write,
+            GetPolicy: self._get_policy,
+            CheckHash: lambda check: _verdict(*self._gate.check(check)),
+            NewHashes: lambda new: Verdict(value=tuple(self._gate.hash(new))),
+        }
 
     # ---------------------------------------------------------------------------- proofs, step-up
 
@@ -810,20 +817,9 @@ class MFA:
     def _perform(
         self, effect: Effect, check_password: Callable[[str], str | None] | None
     ) -> object:
-        match effect:
-            case Load():
-                return _in_store(self._store.load, effect.account_id)
-            case Write():
-                return self._write(effect)
-            case GetPolicy():
-                return self._get_policy(effect.account_id)
-            case CheckHash():
-                is_right, waited = self._gate.check(effect)
-                return Verdict(value=is_right, waited=waited)
-            case NewHashes():
-                return Verdict(value=tuple(self._gate.hash(effect)))
-            case CheckPassword():
-                return Verdict(value=_check_password(check_password, effect))
+        if isinstance(effect, CheckPassword):
+            return Verdict(value=_check_password(check_password, effect))
+        return self._performers[type(effect)](effect)
 
     def _write(self, write: Write) -> bool:
         row, expected = write.row, write.expected
@@ -841,11 +837,11 @@ class MFA:
         time.sleep(jitter * _LONGEST_JITTER_SECONDS * 2**write.lost)
         return False
 
-    def _get_policy(self, account_id: str) -> Policy:
+    def _get_policy(self, wanted: GetPolicy) -> Policy:
         if isinstance(self._policy, Policy):
             return self._policy
         try:
-            policy = self._policy(account_id)
+            policy = self._policy(wanted.account_id)
         except Exception as error:
             raise errors.PolicyUnavailableError from error
         if not isinstance(policy, Policy):
@@ -935,6 +931,10 @@ def _check_password(
         raise errors.PasswordCheckFailedError from error
     # SECURITY: a str, and equal: neither True nor a coroutine nor another account is a yes.
     return isinstance(found, str) and found == question.account_id
+
+
+def _verdict(is_right: bool, waited: bool) -> Verdict:
+    return Verdict(value=is_right, waited=waited)
 
 
 def _in_store(call: Callable[..., T], *args: StoredRecord | str, **kwargs: Any) -> T:

@@ -8,7 +8,7 @@ from mfakit.core.decision import Case, is_required_now
 from mfakit.core.devices import expires_at, find_device, living_devices
 from mfakit.core.encoding import to_datetime
 from mfakit.core.lifecycle import ALLOWED, Ability
-from mfakit.core.passcode import find_passcode
+from mfakit.core.passcode import find_passcode, parse_passcode
 from mfakit.core.record import Authenticator, Passcode, Record, StoredRecord, key_ids_of
 from mfakit.core.secret import Secret
 from mfakit.core.throttle import retry_at
@@ -71,8 +71,9 @@ def passcode_infos(record: Record) -> tuple[PasscodeInfo, ...]:
 
 def described_passcode(record: Record, text: Secret | None) -> PasscodeInfo | None:
     """Return the passcode whose public first group a text begins with; the rest is not checked."""
-    found = find_passcode(record, text)
-    return None if found is None else _passcode_info(found[0])
+    parsed = parse_passcode(text)
+    found = find_passcode(record, parsed[0]) if parsed else None
+    return None if found is None else _passcode_info(found)
 
 
 def _passcode_info(passcode: Passcode) -> PasscodeInfo:

@@ -40,18 +40,19 @@ class Decision(Generic[T]):
 
 @frozen(kw_only=True, eq=False)
 class CheckHash:
-    """Question: is `secret` what `stored` was made from? `item_id` says whose hash it is."""
+    """Question: is `secret` what a sealed hash was made from? `item_id` says whose it is."""
 
     account_id: str
     item_id: str
-    stored: str = field(repr=False)
+    sealed: str = field(repr=False)
+    unseal: Callable[[], Secret] = field(repr=False)
     secret: Secret
     remember_seconds: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
         """What the verdict is for: it answers nothing about another item or hash."""
-        return self.item_id, self.stored
+        return self.item_id, self.sealed
 
 
 @frozen(kw_only=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
+from struct import pack
 from unicodedata import category, normalize
 
 from mfakit.core.secret import Secret
@@ -181,8 +182,8 @@ def decode_base32(text: Secret) -> Secret | None:
 
 
 def frame(*parts: bytes) -> bytes:
-    """Join parts so that no other list of parts gives the same bytes: each after its length."""
-    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+    """Join parts so that no other list of parts gives the same bytes: their lengths first."""
+    return pack(f">{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
 
 
 def generate_id(random: Random) -> str:

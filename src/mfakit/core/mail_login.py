@@ -51,8 +51,8 @@ def decide_client(
         return _refused(case, "malformed", protocol)
     if record.is_off:
         return _by_password(case, credential, protocol)
-    if parse_passcode(credential):
-        return _by_passcode(case, credential, protocol)
+    if parsed := parse_passcode(credential):
+        return _by_passcode(case, *parsed, protocol)
     if case.policy.password_with_code and record.state in ALLOWED[Ability.USE_CODE]:
         return _by_password_with_code(case, credential, protocol)
     return _refused(case, "two_step_is_on", protocol)
@@ -101,12 +101,11 @@ def _password_verdict(case: Case, password: Secret) -> bool | CheckPassword | De
 
 
 def _by_passcode(
-    case: Case, credential: Secret, protocol: str
+    case: Case, selector: str, verifier: Secret, protocol: str
 ) -> Decision[ClientSignedIn] | Question:
-    found = find_passcode(case.record, credential)
-    if found is None:  # unknown or revoked: no hash, no write
+    passcode = find_passcode(case.record, selector)
+    if passcode is None:  # unknown or revoked: no hash, no write
         return _refused(case, "unknown_passcode", protocol)
-    passcode, verifier = found
     if not case.policy.passcodes:
         return _refused(case, "passcodes_off", protocol, item_id=passcode.id)
     question = question_of(case, passcode, verifier)

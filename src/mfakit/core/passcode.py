@@ -74,13 +74,9 @@ def parse_passcode(text: Secret | None) -> tuple[str, Secret] | None:
     return letters[:SELECTOR_LETTERS].decode(), Secret(letters[SELECTOR_LETTERS:])
 
 
-def find_passcode(record: Record, text: Secret | None) -> tuple[Passcode, Secret] | None:
-    """Return the passcode whose selector a text begins with, and the text's verifier, unchecked."""
-    parsed = parse_passcode(text)
-    for passcode in record.passcodes if parsed else ():
-        if parsed and passcode.selector == parsed[0]:
-            return passcode, parsed[1]
-    return None
+def find_passcode(record: Record, selector: str) -> Passcode | None:
+    """Return the passcode that begins with a selector, None if there is none (any more)."""
+    return next((one for one in record.passcodes if one.selector == selector), None)
 
 
 def hash_context(record: Record, passcode: Passcode) -> tuple[str, ...]:
@@ -90,12 +86,13 @@ def hash_context(record: Record, passcode: Passcode) -> tuple[str, ...]:
 
 def question_of(case: Case, passcode: Passcode, verifier: Secret) -> CheckHash:
     """Return the question whether a verifier is this passcode's."""
-    context = hash_context(case.record, passcode)
-    stored = case.vault.open_value(passcode.sealed_hash, salt=case.record.salt, context=context)
+    record, sealed = case.record, passcode.sealed_hash
+    context = hash_context(record, passcode)
     return CheckHash(
-        account_id=case.record.account_id,
+        account_id=record.account_id,
         item_id=passcode.id,
-        stored=stored.reveal().decode(),
+        sealed=sealed,
+        unseal=lambda: case.vault.open_value(sealed, salt=record.salt, context=context),
         secret=verifier,
         remember_seconds=case.policy.passcode_memory_seconds,
     )

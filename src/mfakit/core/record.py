@@ -288,20 +288,22 @@ def key_ids_of(record: Record, document_key_id: str) -> tuple[str, ...]:
     sealed += [part.sealed_hash for part in record.passcodes]
     sealed += [record.offer.authenticator.sealed_secret] if record.offer else []
     sealed += [one for one in record.recovery.sealed_hashes if one] if record.recovery else []
-    return tuple(sorted({document_key_id, *[one.partition(".")[0] for one in sealed]}))
+    return tuple(sorted({document_key_id, *[one[: one.index(".")] for one in sealed]}))
 
 
 def _open_envelope(document: bytes) -> _Envelope:
     if not isinstance(document, bytes) or len(document) > DOCUMENT_BYTES_MAX:
         raise RecordIntegrityError
+    envelope = _parse(_decode_envelope, document)
+    if isinstance(envelope, _Envelope) and envelope.v == SCHEMA_VERSION:
+        # SECURITY: only the one canonical text: a second "body" or "tag" key would otherwise win.
+        if _encode(envelope) == document:
+            return envelope
+        raise RecordIntegrityError
     version = _parse(_decode_version, document)
     if isinstance(version, _Version) and version.v != SCHEMA_VERSION:
         raise RecordSchemaError
-    envelope = _parse(_decode_envelope, document)
-    # SECURITY: only the one canonical text: a second "body" or "tag" key would otherwise win.
-    if not isinstance(envelope, _Envelope) or _encode(envelope) != document:
-        raise RecordIntegrityError
-    return envelope
+    raise RecordIntegrityError
 
 
 def _parse(decode: Any, data: bytes | Raw) -> object:

@@ -92,11 +92,11 @@ def question_of(case: Case, codes: RecoverySet, slot: int, code: Secret) -> Chec
         return None
     record = case.record
     context = hash_context(record, codes.id, slot)
-    stored = case.vault.open_value(sealed, salt=record.salt, context=context)
     return CheckHash(
         account_id=record.account_id,
         item_id=f"{codes.id}/{slot}",
-        stored=stored.reveal().decode(),
+        sealed=sealed,
+        unseal=lambda: case.vault.open_value(sealed, salt=record.salt, context=context),
         secret=code,
     )
 

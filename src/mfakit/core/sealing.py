@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from hmac import compare_digest, digest
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mfakit.core.encoding import Random, decode_base64, encode_base64, frame
 from mfakit.core.secret import Secret
@@ -168,36 +168,37 @@ class Vault:
         return self._derive_cipher(key_id, salt.encode(), b"value")
 
     def _derive_cipher(self, key_id: str, salt: bytes, purpose: bytes) -> AESGCM:
-        return _aesgcm()(_hkdf(self.keys.key(key_id), salt, b"mfakit/v1/" + purpose).reveal())
+        subkey = _subkey(self.keys.key(key_id), b"mfakit/v1", purpose, salt)
+        cipher: AESGCM = _primitives()[0](subkey.reveal())
+        return cipher
 
     def _derive_tag_key(self, key_id: str) -> Secret:
-        return _hkdf(self.keys.key(key_id), b"", b"mfakit/v1/document")
+        return _subkey(self.keys.key(key_id), b"mfakit/v1", b"document")
 
 
 @cache
-def _aesgcm() -> type[AESGCM]:
+def _primitives() -> tuple[Any, Any, Any, Any]:
     # Loaded on first use: importing mfakit must not load OpenSSL bindings.
+    from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    return AESGCM
-
-
-def _hkdf(key: Secret, salt: bytes, info: bytes) -> Secret:
-    """RFC 5869 with SHA-256, 32 bytes."""
     from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+    return AESGCM, HKDFExpand, SHA256(), InvalidTag
+
+
+def _subkey(key: Secret, *info: bytes) -> Secret:
+    """Derive 32 bytes. HKDF without extraction: the key is random already (RFC 5869 §3.3)."""
+    _, expand, sha256, _ = _primitives()
     return Secret(
-        HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(key.reveal())
+        expand(algorithm=sha256, length=KEY_BYTES, info=frame(*info)).derive(key.reveal())
     )
 
 
 def _decrypt(cipher: AESGCM, sealed: bytes | None, context: bytes) -> Secret | None:
-    from cryptography.exceptions import InvalidTag
-
     if sealed is None or len(sealed) < NONCE_BYTES + 16:
         return None
     try:
         return Secret(cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context))
-    except InvalidTag:
+    except _primitives()[3]:
         return None

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,14 +79,12 @@ class SQLiteStore:
         self._busy_seconds = busy_seconds
         self._idle: list[sqlite3.Connection] = []
         self._pid = os.getpid()
-        with self._connection() as connection:
-            self._prepare(connection)
+        self._prepare()
 
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
-        with self._connection() as connection:
-            row = connection.execute(_LOAD, (account_id,)).fetchone()
-        return None if row is None else _stored(row)
+        rows, _ = self._execute(_LOAD, (account_id,))
+        return _stored(rows[0]) if rows else None
 
     def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none. Raises `StoreUnavailableError`."""
@@ -107,8 +104,7 @@ class SQLiteStore:
 
     def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
         """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
-        with self._connection() as connection:
-            rows = connection.execute(_SCAN, (prefix, cursor or "", limit + 1)).fetchall()
+        rows, _ = self._execute(_SCAN, (prefix, cursor or "", limit + 1))
         found = [_stored(row) for row in rows if row[0].startswith(prefix)]
         page = tuple(found[:limit])
         return Page(page, page[-1].account_id if len(found) > limit else None)
@@ -119,25 +115,23 @@ class SQLiteStore:
             self._idle.pop().close()
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
-        with self._connection() as connection:
-            return connection.execute(statement, values).rowcount == 1
+        return self._execute(statement, values)[1] == 1
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection to one caller at a time; a failed one is not used again."""
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> tuple[list[Any], int]:
+        """Run one statement on a connection that nobody else uses; a failed one is dropped."""
+        connection = None
         try:
             connection = self._borrow()
-        except sqlite3.Error as error:
-            raise StoreUnavailableError from error
-        try:
-            yield connection
-        except sqlite3.Error as error:
-            connection.close()
-            raise StoreUnavailableError from error
-        except BaseException:
-            connection.close()
+            cursor = connection.execute(statement, values)
+            rows = cursor.fetchall()
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreUnavailableError from error
             raise
         self._idle.append(connection)
+        return rows, cursor.rowcount
 
     def _borrow(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
@@ -159,22 +153,30 @@ class SQLiteStore:
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            connection.execute(statement)
-        row = connection.execute("SELECT max(version) FROM mfakit_schema").fetchone()
-        if row[0] is None:
-            connection.execute("INSERT INTO mfakit_schema VALUES (?)", (SCHEMA_VERSION,))
-        elif row[0] != SCHEMA_VERSION:
-            raise StoreConfigurationError(
-                "The SQLite file was made by another version of mfakit. Use that one, or upgrade."
-            )
-        connection.execute("COMMIT")
+    def _prepare(self) -> None:
+        try:
+            with closing(self._connect()) as connection:
+                _make_tables(connection)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError from error
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self._path!r})"
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in filter(str.strip, _SCHEMA.split(";")):
+        connection.execute(statement)
+    (version,) = connection.execute("SELECT max(version) FROM mfakit_schema").fetchone()
+    if version is None:
+        connection.execute("INSERT INTO mfakit_schema VALUES (?)", (SCHEMA_VERSION,))
+    elif version != SCHEMA_VERSION:
+        raise StoreConfigurationError(
+            "The SQLite file was made by another version of mfakit. Use that one, or upgrade."
+        )
+    connection.execute("COMMIT")
 
 
 def _stored(row: tuple[Any, ...]) -> StoredRecord:
