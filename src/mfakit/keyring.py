@@ -107,10 +107,10 @@ class KeyRing:
 
         @cache
         def fetch_once(key_id: str) -> Secret:
-            key = _call_quietly(fetch, key_id)
+            key = _fetch_quietly(fetch, key_id)
             if key is None:
                 raise KeyUnavailableError
-            return _check_key(key)
+            return key
 
         ring._fetch = fetch_once
         return ring
@@ -161,9 +161,9 @@ def _check_key(key: bytes) -> Secret:
     return Secret(key)
 
 
-def _call_quietly(fetch: Callable[[str], bytes], key_id: str) -> bytes | None:
+def _fetch_quietly(fetch: Callable[[str], bytes], key_id: str) -> Secret | None:
     # The service's exception may hold key material or credentials: it goes no further.
     try:
-        return fetch(key_id)
+        return _check_key(fetch(key_id))
     except Exception:
         return None

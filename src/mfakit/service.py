@@ -138,8 +138,8 @@ class MFA:
             PasswordChangeRequiredError: Have the owner change the password first.
             UnavailableError: Try again later.
         """
-        _require_password(password_verified)
         bound_to, session = None, _binding(bound_to)
+        _require_password(password_verified)
         account_id = parse_account_id(account_id)
         return self._run(operations.password_proof(self._env, account_id, session))
 
@@ -293,7 +293,9 @@ class MFA:
             NotEnrolledError, NotAllowedNowError: Two-step is off or locked.
             UnavailableError: Try again later.
         """
-        proof, evidence = "", self._open_proof(proof, bound_to)
+        proof, given = "", parse_secret_text(proof)
+        bound_to, session = None, _binding(bound_to)
+        evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         return self._run(
             operations.remove_authenticator(self._env, account_id, authenticator_id, evidence)
@@ -340,7 +342,9 @@ class MFA:
         """
         code1, first = "", parse_secret_text(code1)
         code2, second = "", parse_secret_text(code2)
-        proof, evidence = "", self._open_proof(proof, bound_to)
+        proof, given = "", parse_secret_text(proof)
+        bound_to, session = None, _binding(bound_to)
+        evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         codes = (first, second)
         self._run(operations.resync(self._env, account_id, authenticator_id, codes, evidence))
@@ -357,7 +361,9 @@ class MFA:
             NotEnrolledError: It is off.
             UnavailableError: Try again later.
         """
-        proof, evidence = "", self._open_proof(proof, bound_to)
+        proof, given = "", parse_secret_text(proof)
+        bound_to, session = None, _binding(bound_to)
+        evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         return self._run(operations.disable(self._env, account_id, evidence))
 
@@ -376,7 +382,9 @@ class MFA:
 
         Reference: SP 800-63B-4 §4.2.1.1.
         """
-        proof, evidence = "", self._open_proof(proof, bound_to)
+        proof, given = "", parse_secret_text(proof)
+        bound_to, session = None, _binding(bound_to)
+        evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         return self._run(operations.regenerate_recovery_codes(self._env, account_id, evidence))
 
@@ -408,10 +416,10 @@ class MFA:
             PasswordChangeRequiredError: Have the owner change the password first.
             UnavailableError: Try again later.
         """
-        _require_password(password_verified)
-        bound_to, session = None, _binding(bound_to)
         trusted_device, cookie = None, parse_secret_text(trusted_device)
-        device_id, device = None, _binding(device_id)
+        device_id, device = None, _binding(device_id, "device_id")
+        bound_to, session = None, _binding(bound_to)
+        _require_password(password_verified)
         request = LoginRequest(bound_to=session, device_token=cookie, device_id=device)
         account_id = parse_account_id(account_id)
         operation: Operation[SignedIn | CodeRequired | EnrollmentRequired]
@@ -453,7 +461,7 @@ class MFA:
         code, typed = "", parse_secret_text(code)
         challenge, token = "", parse_secret_text(challenge)
         bound_to, session = None, _binding(bound_to)
-        device_id, device = None, _binding(device_id)
+        device_id, device = None, _binding(device_id, "device_id")
         label = None if trust_device is None else parse_label(trust_device, field="trust_device")
         request = LoginRequest(bound_to=session, device_id=device, trust_label=label)
         return self._run(
@@ -501,7 +509,9 @@ class MFA:
             NotEnrolledError, NotAllowedNowError: Two-step is off or locked.
             UnavailableError: Try again later.
         """
-        proof, evidence = "", self._open_proof(proof, bound_to)
+        proof, given = "", parse_secret_text(proof)
+        bound_to, session = None, _binding(bound_to)
+        evidence = self._open_proof(given, session)
         request = PasscodeRequest(
             label=parse_label(label),
             protocols=parse_protocols(protocols),
@@ -591,7 +601,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         token, cookie = None, parse_secret_text(token)
-        device_id, device = None, _binding(device_id)
+        device_id, device = None, _binding(device_id, "device_id")
         account_id = parse_account_id(account_id)
         return self._run(operations.trusted_devices(self._env, account_id, cookie, device))
 
@@ -625,7 +635,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         keep, cookie = None, parse_secret_text(keep)
-        device_id, device = None, _binding(device_id)
+        device_id, device = None, _binding(device_id, "device_id")
         account_id = parse_account_id(account_id)
         return self._run(operations.revoke_other_devices(self._env, account_id, cookie, device))
 
@@ -860,9 +870,7 @@ class MFA:
                 # The write has won: an event sink that fails must not change the outcome.
                 getLogger("mfakit").exception("The event sink raised; the event is in the history.")
 
-    def _open_proof(self, proof: str, bound_to: str | None) -> Proof | None:
-        proof, token = "", parse_secret_text(proof)
-        bound_to, session = None, _binding(bound_to)
+    def _open_proof(self, token: Secret | None, session: Secret | None) -> Proof | None:
         return open_token(Proof, token, self._env.vault, session)
 
     def _scan(self, cursor: str | None, limit: int, prefix: str) -> Page:
@@ -871,6 +879,10 @@ class MFA:
             raise errors.StoreConfigurationError("This store cannot be walked: it has no `scan`.")
         if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT_MAX:
             raise errors.InvalidInputError("limit")
+        if cursor is not None and parse_secret_text(cursor) is None:
+            raise errors.InvalidInputError("cursor")
+        if parse_secret_text(prefix) is None:
+            raise errors.InvalidInputError("prefix")
         page: Page = _in_store(scan, cursor=cursor, limit=limit, prefix=prefix)
         return page
 
@@ -903,13 +915,13 @@ def _require_password(password_verified: object) -> None:
         raise errors.PasswordNotVerifiedError
 
 
-def _binding(value: str | None) -> Secret | None:
+def _binding(value: str | None, field: str = "bound_to") -> Secret | None:
     """Take a value that a token is bound to; one that is no text must not mean "not bound"."""
     if value is None:
         return None
     binding = parse_secret_text(value)
     if binding is None or not binding.reveal():
-        raise errors.InvalidInputError("bound_to")
+        raise errors.InvalidInputError(field)
     return binding
 
 

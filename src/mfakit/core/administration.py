@@ -38,7 +38,7 @@ def decide_open_account(case: Case) -> Decision[bool]:
 
 def decide_reset(case: Case, by: Authority, *, reenroll: bool) -> Decision[str]:
     """Take two-step off an account as its operator; answers the new epoch."""
-    changes = (case.move(Event.RESET) or {}) | NO_FAILURES | {"reenroll": reenroll}
+    changes = (case.move(Event.RESET) or {}) | NO_FAILURES | {"reenroll": bool(reenroll)}
     reset = note(EventKind.RESET, actor=by.actor, reason=by.reason)
     return case.write(lambda new: new.epoch, reset, **changes)
 

@@ -33,7 +33,7 @@ Note = tuple[EventKind, dict[str, Any]]
 class Decision(Generic[T]):
     """An outcome, the record to write before it may leave (None: nothing), and the events."""
 
-    outcome: T | errors.MFAKitError
+    outcome: T | errors.MFAKitError = field(repr=False)  # a token or codes, maybe
     record: Record | None = None
     events: tuple[AuditEvent, ...] = ()
 

@@ -45,7 +45,7 @@ def parse_account_id(value: object) -> str:
     if isinstance(value, str) and 0 < len(value) <= ACCOUNT_ID_BYTES_MAX and "\0" not in value:
         encoded = _encode_utf8(value)
         if encoded is not None and len(encoded) <= ACCOUNT_ID_BYTES_MAX:
-            return value
+            return encoded.decode()  # a plain str: msgspec writes no subclass
     raise InvalidInputError("account_id")
 
 
@@ -115,6 +115,8 @@ def _parse_strings(value: object, field: str) -> list[str]:
 def _parse_network(text: str) -> str | None:
     from ipaddress import IPv6Network, ip_network
 
+    if len(text) > 64 or "%" in text:  # a zone means nothing here, and has any length
+        return None
     try:
         network = ip_network(text, strict=False)
     except ValueError:

@@ -62,7 +62,7 @@ def decide_begin_enrollment(
         lifetime_seconds=case.policy.offer_seconds,
         replaces=request.replaces if is_replacing else None,
     )
-    token = _seal_offer(case, offer, request.bound_to)
+    token = Secret(_seal_offer(case, offer, request.bound_to).encode())
     return case.write(
         lambda new: _show(case.of(new), token),
         note(EventKind.OFFERED, item_id=authenticator.id, label=authenticator.label),
@@ -103,7 +103,7 @@ def decide_show_offer(
     """Show an offer again: the same secret, while it is open."""
     if _find_offer(case, payload) is None:
         return case.refuse(errors.OfferError())
-    return case.answer(_show(case, OfferToken(token.reveal().decode())))
+    return case.answer(_show(case, token))
 
 
 def decide_cancel_enrollment(case: Case, payload: OfferPayload) -> Decision[None]:
@@ -132,13 +132,13 @@ def _seal_offer(case: Case, offer: Offer, bound_to: Secret | None) -> OfferToken
     return OfferToken(seal_token(payload, case.vault, bound_to))
 
 
-def _show(case: Case, token: OfferToken) -> AuthenticatorOffer:
+def _show(case: Case, token: Secret) -> AuthenticatorOffer:
     offer = case.record.offer
     if offer is None:
         raise errors.OfferError
     authenticator = offer.authenticator
     return AuthenticatorOffer(
-        token=token,
+        token=OfferToken(token.reveal().decode()),
         secret_text=encode_base32(open_secret(case, authenticator)),
         issuer=case.policy.issuer,
         account_name=offer.account_name,

@@ -200,11 +200,10 @@ def _accept_password_with_code(
 
 def _split(case: Case, credential: Secret) -> tuple[Secret, Secret] | None:
     """Return password and code; where apps differ in length, the split whose code matches."""
-    text = credential.reveal()
     splits = [
-        (Secret(text[:-length]), Secret(text[-length:]))
+        (Secret(credential.reveal()[:-length]), Secret(credential.reveal()[-length:]))
         for length in sorted({one.digits for one in case.record.authenticators})
-        if len(text) > length and text[-length:].isdigit()
+        if len(credential.reveal()) > length and credential.reveal()[-length:].isdigit()
     ]
     fitting = [split for split in splits if match_authenticators(case, split[1]).steps]
     return next(iter(fitting or splits), None)

@@ -73,7 +73,7 @@ class RecoverySet(Part, frozen=True):
 
     @property
     def left(self) -> int:
-        return sum(sealed is not None for sealed in self.sealed_hashes)
+        return len(self.sealed_hashes) - self.sealed_hashes.count(None)
 
 
 class Passcode(Part, frozen=True):

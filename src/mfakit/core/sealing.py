@@ -139,12 +139,16 @@ class Vault:
     def tag(self, key_id: str, *, account_id: str, revision: int, body: bytes) -> str:
         """Return the tag of a document: HMAC-SHA-256 over all that it is and where it belongs.
 
+        Returns:
+            64 lower-case hexadecimal digits.
+
         Raises:
             KeyUnavailableError: The key is not in the ring; add the key.
         """
-        place = (b"mfakit/v1/document", key_id.encode(), self._realm, account_id.encode())
-        content = frame(*place, revision.to_bytes(8, "big"), body)
-        return encode_base64(digest(self._tag_key(key_id).reveal(), content, "sha256"))
+        place = frame(
+            key_id.encode(), self._realm, account_id.encode(), revision.to_bytes(8, "big")
+        )
+        return digest(self._tag_key(key_id).reveal(), place + body, "sha256").hex()
 
     def tag_matches(
         self, tag: str, key_id: str, *, account_id: str, revision: int, body: bytes
