@@ -114,7 +114,7 @@ class MFA:
             Load: lambda load: _in_store(store.load, load.account_id),
             Write: self._write,
             GetPolicy: self._get_policy,
-            CheckHash: lambda check: _verdict(*self._gate.check(check)),
+            CheckHash: self._gate.check,
             NewHashes: lambda new: Verdict(value=tuple(self._gate.hash(new))),
         }
 
@@ -919,7 +919,7 @@ def _binding(value: str | None, field: str = "bound_to") -> Secret | None:
     """Take a value that a token is bound to; one that is no text must not mean "not bound"."""
     if value is None:
         return None
-    binding = parse_secret_text(value)
+    value, binding = "", parse_secret_text(value)
     if binding is None or not binding.reveal():
         raise errors.InvalidInputError(field)
     return binding
@@ -943,10 +943,6 @@ def _check_password(
         raise errors.PasswordCheckFailedError from error
     # SECURITY: a str, and equal: neither True nor a coroutine nor another account is a yes.
     return isinstance(found, str) and found == question.account_id
-
-
-def _verdict(is_right: bool, waited: bool) -> Verdict:
-    return Verdict(value=is_right, waited=waited)
 
 
 def _in_store(call: Callable[..., T], *args: StoredRecord | str, **kwargs: Any) -> T:

@@ -47,6 +47,7 @@ def decide_client(
     record = case.record
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         return _refused(case, "protocol", None)
+    protocol = PROTOCOLS[PROTOCOLS.index(protocol)]  # a plain str: msgspec writes no subclass
     if credential is None:
         return _refused(case, "malformed", protocol)
     if record.is_off:
