@@ -20,6 +20,7 @@ from mfakit.core.encoding import frame
 from mfakit.core.secret import Secret
 from mfakit.errors import BusyError
 from mfakit.hashing import Hasher
+from mfakit.operations import Verdict
 
 __all__ = ["HashGate", "Memory", "Places"]
 
@@ -123,7 +124,7 @@ class HashGate:
         self._flights: dict[bytes, _Flight] = {}
         self._lock = Lock()
 
-    def check(self, check: CheckHash) -> tuple[bool, bool]:
+    def check(self, check: CheckHash) -> Verdict:
         """Say whether the secret is right, and whether finding out took time.
 
         Raises:
@@ -132,11 +133,11 @@ class HashGate:
         """
         tag = self._memory.tag(check)
         if check.remember_seconds and self._memory.knows(tag):
-            return True, False
+            return Verdict(value=True, waited=False)
         is_right = self._fly(tag, check)
         if is_right:
             self._memory.learn(tag, check.remember_seconds)
-        return is_right, True
+        return Verdict(value=is_right)
 
     def hash(self, new: NewHashes) -> list[tuple[Secret, str]]:
         """Return each secret with its hash. Raises as `check` does."""

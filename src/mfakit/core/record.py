@@ -73,6 +73,7 @@ class RecoverySet(Part, frozen=True):
 
     @property
     def left(self) -> int:
+        """How many codes are not used yet."""
         return len(self.sealed_hashes) - self.sealed_hashes.count(None)
 
 
@@ -157,10 +158,12 @@ class Record(Part, frozen=True):
 
     @property
     def is_off(self) -> bool:
+        """Two-step is off: sign-in asks for the password alone."""
         return self.state in OFF
 
     @property
     def recovery_codes_left(self) -> int:
+        """How many recovery codes are not used yet."""
         return self.recovery.left if self.recovery else 0
 
 

@@ -18,7 +18,6 @@ class Secret:
     """
 
     __slots__ = ("__value",)
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, value: bytes) -> None:
         self.__value = value
