@@ -18,7 +18,9 @@ DAY = 86_400
 WAITS = [0, 0, 0, 0, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 
 
-@pytest.mark.parametrize(("failures", "wait"), [(0, 0), *enumerate(WAITS, 1), (50, 3600), (10_000, 3600)])
+@pytest.mark.parametrize(
+    ("failures", "wait"), [(0, 0), *enumerate(WAITS, 1), (50, 3600), (10_000, 3600)]
+)
 def test_wait_after_each_failure(failures: int, wait: int) -> None:
     """The wait counts from the last failure and ends exactly when it says."""
     throttle = Throttle(failures=failures, last_failure_at=NOW)

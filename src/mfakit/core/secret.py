@@ -10,7 +10,7 @@ from typing import Any, Never, final
 
 
 @final
-class Secret:
+class Secret:  # noqa: PLW1641 - not hashable, because not comparable
     """Hold bytes so that only `reveal()` shows them.
 
     Args:
