@@ -73,7 +73,7 @@ def test_spaces_and_hyphens_do_not_matter(text: str) -> None:
         "      ",
         "12345",
         "1234567",
-        "１２３４５６",  # full width
+        "\uff11\uff12\uff13\uff14\uff15\uff16",  # full width
         "١٢٣٤٥٦",  # Arabic-Indic
         "²⁸⁷⁰⁸²",
         "①②③④⑤⑥",
@@ -153,7 +153,7 @@ def test_a_passcode_as_phones_type_it(text: str, selector: str) -> None:
         "oqzr abcd efgh jkmn pqrs",
         "kqzr abcd efgh jkmn pqr1",
         "kqzr\nabcd efgh jkmn pqrs",
-        "ｋqzr abcd efgh jkmn pqrs",
+        "\uff4bqzr abcd efgh jkmn pqrs",
         "\u212aqzr abcd efgh jkmn pqrs",  # KELVIN SIGN lower-cases to k
         "kqzr abcd efgh jkmn pqr\u017f",  # LONG S upper-cases to S
         "kqzr abcd efgh jkmn pqrs" + " " * 64,
@@ -332,7 +332,7 @@ def test_protocols(value: object, protocols: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [[], (), set(), "imap", b"imap", ["IMAP"], ["imap", 1], [None], ["imap", "web"], [""], {"imap": 1},
-     7, True, ["imap\0"], ["ｉmap"]],
+     7, True, ["imap\0"], ["\uff49map"]],
     ids=ascii,
 )  # fmt: skip
 def test_what_are_no_protocols(value: object) -> None:
@@ -369,7 +369,7 @@ def test_networks(value: object, networks: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [[], "192.0.2.0/24", ["192.0.2.0/33"], ["192.0.2"], ["192.0.2.0/24", 1], [3221225984], ["host"],
-     [""], ["192.0.2.0/24\n"], ["192.0.2.0/-1"], ["１92.0.2.0/24"], ["192.0.2.0/２4"], [HUGE], [None],
+     [""], ["192.0.2.0/24\n"], ["192.0.2.0/-1"], ["\uff1192.0.2.0/24"], ["192.0.2.0/\uff124"], [HUGE], [None],
      ["fe80::1%eth0/64"], ["fe80::1%" + "a" * 700], ["192.0.2.1\0"], [LONE], 5, {"192.0.2.0/24": 1},
      [f"10.0.0.{one}" for one in range(21)]],
     ids=lambda one: ascii(one)[:24],
@@ -393,6 +393,7 @@ def test_what_are_no_networks(value: object) -> None:
         (datetime(2027, 1, 15, 8, 0, 0, 999_999, tzinfo=UTC), 1_800_000_000),
         (datetime(2027, 1, 15, 10, 0, tzinfo=timezone(timedelta(hours=2))), 1_800_000_000),
         (datetime.max.replace(tzinfo=UTC), 253_402_300_799),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))), 253_402_300_799),
         (datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), 0),
     ],
 )
@@ -430,7 +431,7 @@ def test_base64_is_url_safe_and_comes_back(data: bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     ["A", "AAAAA", "AA=", "AA==", "AAA=", "A A", "AA\n", "AA\n==", "=", "====", "+++A", "///A", "AB", "AAB",
-     "ＡA", "A\0AA", "AA!A", "AA-", "_"],
+     "\uff21A", "A\0AA", "AA!A", "AA-", "_"],
     ids=ascii,
 )  # fmt: skip
 def test_base64_that_is_not_canonical(text: str) -> None:
@@ -487,7 +488,7 @@ def test_rfc_4648_base32(data: bytes, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "====", "A", "AAA", "AAAAAA", "MY1", "M0", "MY8", "MY=A", "MZXW6YTBO", "M\u0131", "M\u017f",
-     "\u212aY", "MY\n", "MY\0", "A" * 257, "A" * 264, "ＭＹ", "MY+", "MY/"],
+     "\u212aY", "MY\n", "MY\0", "A" * 257, "A" * 264, "\uff2d\uff39", "MY+", "MY/"],
     ids=lambda one: ascii(one)[:14],
 )  # fmt: skip
 def test_what_is_no_base32(text: str) -> None:

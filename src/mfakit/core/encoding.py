@@ -24,7 +24,7 @@ LABEL_CHARACTERS_MAX = 64
 TEXT_CHARACTERS_MAX = 4096
 # Right-to-left overrides make one label look like another (Unicode TR 36 §2.8).
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH, _LAST_SECOND = datetime(1970, 1, 1, tzinfo=UTC), 253_402_300_799  # the end of 9999
 _REFUSED_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 _BASE32_SYMBOLS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
@@ -137,7 +137,8 @@ def parse_moment(value: object, *, field: str) -> int | None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidInputError(field)
-    return max(0, (value - _EPOCH) // timedelta(seconds=1))  # exact: a float would round up
+    seconds = (value - _EPOCH) // timedelta(seconds=1)  # exact: a float would round up
+    return min(max(0, seconds), _LAST_SECOND)
 
 
 def to_datetime(seconds: int) -> datetime:
