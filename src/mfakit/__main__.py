@@ -1,8 +1,6 @@
-"""`python -m mfakit` is the command `mfakit`."""
+"""`python -m mfakit` is `mfakit`."""
 
 from mfakit.cli import main
-
-__all__: list[str] = []
 
 if __name__ == "__main__":
     main()

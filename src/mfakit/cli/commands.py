@@ -1,47 +1,50 @@
-"""The commands and their options."""
+"""The commands as click reads them: arguments in, exit status out."""
 
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from mfakit.cli.demo import Demo, StepFailedError
-from mfakit.errors import MFAKitError
+from mfakit.cli.demo import run_demo
+from mfakit.cli.files import DemoFiles
 
-__all__ = ["cli"]
+__all__ = ["commands"]
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("mfakit"), prog_name="mfakit")
-def cli() -> None:
+@click.version_option(package_name="mfakit")
+def commands() -> None:
     """Two-step verification for mail platforms."""
 
 
-@cli.command()
-@click.option("--auto", is_flag=True, help="Use a phone in memory instead of a real one.")
+@commands.command()
+@click.option("--auto", is_flag=True, help="Play the phone, too: ask nothing.")
 @click.option(
     "--store",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("mfakit-demo.db"),
     show_default=True,
-    help="SQLite file; keys and the phone of --auto are kept beside it.",
+    metavar="FILE",
+    help="SQLite file; the key is kept beside it. Run again to go on with it.",
 )
 def demo(*, auto: bool, store: Path) -> None:
-    """Try everything once: set-up, sign-in, recovery, a mail client, revoking."""
-    console = Console()
+    """Set two-step verification up and use it, step by step."""
+    if store.suffix in DemoFiles.SUFFIXES:
+        raise click.UsageError("The key and the phone are kept under that name: choose another.")
     if not auto and not sys.stdin.isatty():
-        click.echo("No terminal to ask for codes. Run `mfakit demo --auto` instead.", err=True)
-        sys.exit(2)
+        raise click.UsageError("There is no terminal to type codes at. Use: mfakit demo --auto")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a check mark must not end a run in an ASCII log
+    console = Console(highlight=False)
     try:
-        Demo(store, console, auto=auto).run()
-    except (MFAKitError, StepFailedError) as error:
-        console.print(f"[bold red]✗[/] The demo stopped: {error}", highlight=False)
-        console.print(f"To begin again, remove {store} and the files {store.stem}.* beside it.")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("\nStopped. What was done so far is stored; run it again to go on.")
-        sys.exit(130)
+        is_done = run_demo(DemoFiles(store), console, auto=auto)
+    except (KeyboardInterrupt, EOFError):
+        console.print("\nStopped. Run it again to go on.")
+        raise SystemExit(INTERRUPTED) from None
+    raise SystemExit(0 if is_done else 1)
