@@ -1,0 +1,251 @@
+"""The gate before Argon2: shared runs, bounded runs, a short memory for successes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from mfakit import Policy
+from mfakit.core.decision import CheckHash, NewHashes
+from mfakit.core.secret import Secret
+from mfakit.errors import BusyError, HashingError
+from mfakit.gate import HashGate, Memory, Places
+
+
+class SlowHasher:
+    """Each run waits until it is let go; counts runs, and how many ran at once."""
+
+    def __init__(self) -> None:
+        self.lock, self.go = threading.Lock(), threading.Event()
+        self.runs = self.running = self.most = 0
+
+    def check_cost(self, policy: Policy) -> None:
+        """Any."""
+
+    def verify(self, stored: str, secret: Secret) -> bool:
+        with self.lock:
+            self.runs += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+        assert self.go.wait(10)
+        with self.lock:
+            self.running -= 1
+        if stored == "broken":
+            raise HashingError
+        return secret.reveal() == b"right"
+
+    def hash(self, secret: Secret, policy: Policy) -> str:
+        self.verify("", secret)
+        return f"hash-{secret.reveal().decode()}"
+
+
+def _check(
+    secret: bytes = b"right", account: str = "ann", stored: str = "s", remember: int = 60
+) -> CheckHash:
+    return CheckHash(
+        account_id=account,
+        item_id="i",
+        stored=stored,
+        secret=Secret(secret),
+        remember_seconds=remember,
+    )
+
+
+def _until(holds: Callable[[], Any]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.001)
+
+
+def _waiting(gate: HashGate) -> int:
+    return gate._places._taken.total()
+
+
+def test_identical_attempts_share_one_run() -> None:
+    """A phone opens several connections at once: eight attempts, one Argon2 run, one answer."""
+    for secret, right in ((b"right", True), (b"wrong", False)):
+        hasher = SlowHasher()
+        gate = HashGate(hasher, concurrency=4)
+        with ThreadPoolExecutor(8) as threads:
+            results = [threads.submit(gate.check, _check(secret)) for _ in range(8)]
+            _until(lambda: hasher.runs == 1)  # noqa: B023
+            time.sleep(0.02)
+            hasher.go.set()
+            assert [one.result() for one in results] == [(right, True)] * 8
+        assert hasher.runs == 1
+        assert _waiting(gate) == 0
+        assert gate._flights == {}
+
+
+def test_attempts_that_differ_in_anything_do_not_share() -> None:
+    """Account, stored hash and secret: the verdict about one is none about another."""
+    hasher = SlowHasher()
+    gate = HashGate(hasher, concurrency=8)
+    checks = [_check(), _check(b"wrong"), _check(account="bob"), _check(account="cy", stored="t")]
+    with ThreadPoolExecutor(8) as threads:
+        results = [threads.submit(gate.check, one) for one in checks]
+        _until(lambda: hasher.runs == 4)
+        hasher.go.set()
+        assert [one.result()[0] for one in results] == [True, False, True, True]
+
+
+def test_runs_at_once_are_bounded() -> None:
+    """Two processors, two runs; the others wait their turn and all are answered."""
+    hasher = SlowHasher()
+    gate = HashGate(hasher, concurrency=2, queue=20)
+    with ThreadPoolExecutor(10) as threads:
+        results = [threads.submit(gate.check, _check(account=f"user-{n}")) for n in range(10)]
+        _until(lambda: _waiting(gate) == 10 and hasher.running == 2)
+        hasher.go.set()
+        assert all(one.result() == (True, True) for one in results)
+    assert hasher.most == 2
+    assert hasher.runs == 10
+
+
+def test_one_account_holds_two_places() -> None:
+    """A third different attempt of the account is told to come back; others are not disturbed."""
+    hasher = SlowHasher()
+    gate = HashGate(hasher, concurrency=1, queue=10)
+    with ThreadPoolExecutor(4) as threads:
+        own = [threads.submit(gate.check, _check(b"guess %d" % n)) for n in range(2)]
+        _until(lambda: _waiting(gate) == 2)
+        with pytest.raises(BusyError):
+            gate.check(_check(b"guess 3"))
+        with pytest.raises(BusyError):
+            gate.hash(
+                NewHashes(account_id="ann", purpose="p", secrets=(Secret(b"x"),), policy=Policy())
+            )
+        other = threads.submit(gate.check, _check(account="bob"))
+        _until(lambda: _waiting(gate) == 3)
+        hasher.go.set()
+        assert [one.result()[0] for one in (*own, other)] == [False, False, True]
+    assert gate.check(_check(b"guess 3")) == (False, True)
+
+
+def test_the_queue_is_bounded() -> None:
+    """Beyond runs and queue together: `BusyError`, at once, and the places come back."""
+    hasher = SlowHasher()
+    gate = HashGate(hasher, concurrency=1, queue=2)
+    with ThreadPoolExecutor(4) as threads:
+        held = [threads.submit(gate.check, _check(account=f"user-{n}")) for n in range(3)]
+        _until(lambda: _waiting(gate) == 3)
+        with pytest.raises(BusyError):
+            gate.check(_check(account="late"))
+        hasher.go.set()
+        assert all(one.result()[0] for one in held)
+    assert gate.check(_check(account="late"))[0] is True
+
+
+def test_a_run_that_fails_says_nothing_about_the_secret() -> None:
+    """The one that ran gets the error, those that waited are busy, nobody is told "wrong"."""
+    hasher = SlowHasher()
+    gate = HashGate(hasher, concurrency=2)
+    with ThreadPoolExecutor(4) as threads:
+        results = [threads.submit(gate.check, _check(stored="broken")) for _ in range(4)]
+        _until(lambda: hasher.runs == 1)
+        time.sleep(0.02)
+        hasher.go.set()
+        errors = [type(one.exception()) for one in results]
+    assert errors.count(HashingError) >= 1
+    assert set(errors) <= {HashingError, BusyError}
+    assert _waiting(gate) == 0
+    assert gate._flights == {}
+
+
+def test_new_hashes_keep_their_order() -> None:
+    """Each secret with its own hash; the place is given back, also after an error."""
+    hasher = SlowHasher()
+    hasher.go.set()
+    gate = HashGate(hasher, concurrency=1, queue=0)
+    secrets = Secret(b"one"), Secret(b"two")
+    hashed = gate.hash(NewHashes(account_id="ann", purpose="p", secrets=secrets, policy=Policy()))
+    assert [(one.reveal(), text) for one, text in hashed] == [
+        (b"one", "hash-one"),
+        (b"two", "hash-two"),
+    ]
+    assert _waiting(gate) == 0
+
+
+def test_a_success_is_remembered_and_a_failure_is_not() -> None:
+    """So a wrong passcode costs a run each time, and a right one skips it for a while."""
+    hasher = SlowHasher()
+    hasher.go.set()
+    gate = HashGate(hasher)
+    assert [gate.check(_check()) for _ in range(3)] == [(True, True), (True, False), (True, False)]
+    assert hasher.runs == 1
+    assert [gate.check(_check(b"wrong")) for _ in range(3)] == [(False, True)] * 3
+    assert hasher.runs == 4
+
+
+def test_nothing_is_remembered_where_the_question_says_so() -> None:
+    """Recovery codes are never remembered, and a memory of 0 seconds is none."""
+    hasher = SlowHasher()
+    hasher.go.set()
+    gate = HashGate(hasher)
+    gate.check(_check())  # remembered
+    assert gate.check(_check(remember=0)) == (True, True)
+    assert gate.check(_check(stored="other", remember=0)) == (True, True)
+    assert gate.check(_check(stored="other")) == (True, True)
+    assert hasher.runs == 4
+
+
+def test_memory_is_for_this_very_check() -> None:
+    """Account, item, stored hash and secret all count: a replaced passcode is not remembered."""
+    memory = Memory()
+    base = {"account_id": "a", "item_id": "i", "stored": "s", "secret": Secret(b"x")}
+    memory.learn(memory.tag(CheckHash(**base)), 60)
+    assert memory.knows(memory.tag(CheckHash(**base)))
+    for changed in ({"account_id": "b"}, {"item_id": "j"}, {"stored": "t"}, {"secret": Secret(b"y")},
+                    {"account_id": "ai", "item_id": ""}):  # fmt: skip
+        assert not memory.knows(memory.tag(CheckHash(**base | changed)))
+    assert memory.tag(CheckHash(**base)) != Memory().tag(CheckHash(**base))  # a key of its own
+
+
+def test_memory_ends_on_time() -> None:
+    """Until the second, not beyond, and use does not make it longer."""
+    now = [100.0]
+    memory = Memory(clock=lambda: now[0])
+    memory.learn(b"tag", 10)
+    now[0] = 109.9
+    assert memory.knows(b"tag")
+    now[0] = 110.0
+    assert not memory.knows(b"tag")
+    assert not memory._until
+    memory.learn(b"tag", 0)
+    memory.learn(b"tag", -1)
+    assert not memory.knows(b"tag")
+
+
+def test_memory_is_bounded() -> None:
+    """The one used longest ago goes first."""
+    memory = Memory(entries=3)
+    for tag in (b"1", b"2", b"3"):
+        memory.learn(tag, 60)
+    assert memory.knows(b"1")  # used: now the newest
+    memory.learn(b"4", 60)
+    assert [memory.knows(tag) for tag in (b"1", b"2", b"3", b"4")] == [True, False, True, True]
+    memory.learn(b"3", 60)  # learned again: no second entry
+    assert len(memory._until) == 3
+
+
+def test_places_are_counted_exactly() -> None:
+    """Two for one account, the total for all, and each comes back."""
+    places = Places(3)
+    places.take("ann")
+    places.take("ann")
+    with pytest.raises(BusyError):
+        places.take("ann")
+    places.take("bob")
+    with pytest.raises(BusyError):
+        places.take("cy")
+    places.leave("ann")
+    places.take("cy")
+    for account_id in ("ann", "bob", "cy"):
+        places.leave(account_id)
+    assert not places._taken
