@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from itertools import count
+from math import ceil
 from typing import TypeVar
 
 from attrs import define
@@ -128,7 +129,7 @@ class Demo:
     def wait(self, seconds: float, why: str) -> None:
         """Wait, with a countdown; without a terminal one line says how long."""
         if not self.console.is_terminal:
-            self.console.print(f"      {why}, {seconds:.0f} s.")
+            self.console.print(f"      {why}, {ceil(seconds)} s.")
         until = self.clock() + seconds
         columns = (
             TextColumn("      {task.description}"),
@@ -138,9 +139,9 @@ class Demo:
         with Progress(
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal
         ) as progress:
-            bar = progress.add_task(why, total=seconds, left=round(seconds))
+            bar = progress.add_task(why, total=seconds, left=ceil(seconds))
             while (left := until - self.clock()) > 0:
-                progress.update(bar, completed=seconds - left, left=round(left))
+                progress.update(bar, completed=seconds - left, left=ceil(left))
                 self.sleep(min(left, 0.25))
 
     def spent(self, last_used: datetime, period_seconds: int) -> None:
@@ -163,9 +164,7 @@ def begin_set_up(demo: Demo) -> Shown:
         raise StepFailedError("The account is locked after too many wrong codes.")
     if status.is_on:
         _find_phone(demo)
-        return (
-            f"Two-step verification is on since an earlier run; going on with {demo.files.store}.",
-        )
+        return (f"Two-step is on since an earlier run; going on with {demo.files.store}.",)
     proof = demo.mfa.password_proof(ACCOUNT_ID, password_verified=True)
     demo.offer = demo.mfa.begin_enrollment(
         ACCOUNT_ID, account_name=ACCOUNT_NAME, label="Demo phone", proof=proof
@@ -230,7 +229,7 @@ def sign_in(demo: Demo) -> Shown:
 def replay_code(demo: Demo) -> Shown:
     """Try the same code again."""
     _expect_refusal(WrongCodeError, lambda: demo.log_in(demo.code))
-    return (f"The same code {demo.code} is refused the second time, although still on the phone.",)
+    return (f"The same code {demo.code} is refused the second time.",)
 
 
 def spend_recovery_code(demo: Demo) -> Shown:
@@ -242,8 +241,8 @@ def spend_recovery_code(demo: Demo) -> Shown:
     code = demo.recovery_codes[0]
     left = demo.log_in(code, "recovery").recovery_codes_left
     _expect_refusal(WrongCodeError, lambda: demo.log_in(code, "recovery"))
-    fresh = " of a new set" if details else ""
-    sentence = f"Recovery code {code}{fresh} signs in once and is refused then; {left} are left."
+    of = "Of a new set, recovery" if details else "Recovery"
+    sentence = f"{of} code {code} signs in once, not twice; {left} are left."
     return (sentence, *details)
 
 
