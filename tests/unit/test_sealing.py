@@ -112,7 +112,7 @@ def test_every_changed_bit_of_a_value_is_noticed() -> None:
                 vault.open_value(changed, salt=SALT, context=CONTEXT)
 
 
-@pytest.mark.parametrize("cut", range(0, 60))
+@pytest.mark.parametrize("cut", range(60))
 def test_a_truncated_value_does_not_open(cut: int) -> None:
     """Nor a prefix or suffix of it."""
     vault = _vault()
@@ -471,7 +471,7 @@ def test_history_is_shortened_to_fit_64_kib() -> None:
     vault = _vault(**{"2027": KEY})
     base = decode_record(_tagged(vault, _body()), vault)
     filler = tuple(
-        Authenticator(id="A" * 22, label="l" * 500, sealed_secret="s" * 500, created_at=0)
+        Authenticator(id="A" * 22, label="l" * 500, sealed_secret="2027." + "s" * 495, created_at=0)
         for _ in range(58)
     )
     entries = [
