@@ -105,13 +105,15 @@ class Demo:
             steps: How many codes ahead the played phone is; 1 is within the policy's window.
             prompt: What a person with a real phone is asked.
         """
-        for _ in range(1 if self.phone else TRIES):
+        tries = 1 if self.phone else TRIES
+        while tries:
             code = self.phone.code(self.clock(), steps=steps) if self.phone else self.ask(prompt)
             try:
                 accepted = accept(code)
             except ThrottledError as error:
                 self.wait(error.retry_after_seconds, "Too many wrong codes: waiting")
             except WrongCodeError as error:
+                tries -= 1
                 self.console.print(f"      {error.text}", style="yellow")
             else:
                 self.code = code
