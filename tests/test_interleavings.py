@@ -91,7 +91,7 @@ def _serial(names: tuple[str, ...]) -> set[Any]:
         scene = Scene()
         kinds = {}
         for place, name in enumerate(order):
-            steps = scene.mfa.begin(lambda m, name=name: OPERATIONS[name](scene, m))
+            steps = scene.mfa.begin(lambda m, s=scene, n=name: OPERATIONS[n](s, m))
             while not steps.is_done:
                 steps.step()
             kinds[place if order is names else len(names) - 1 - place] = _kind(steps.outcome)

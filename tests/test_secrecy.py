@@ -201,7 +201,7 @@ def test_a_secret_is_opaque() -> None:
         with pytest.raises(TypeError):
             attempt(secret)
     with pytest.raises(TypeError):
-        secret == secret  # noqa: B015, PLR0124
+        secret == secret  # noqa: B015
     assert not hasattr(secret, "__dict__")
 
 

@@ -27,10 +27,10 @@ class DemoFiles:
 
     def __init__(self, store: Path) -> None:
         self.store = store
-        self.key = store.with_suffix(self.KEY_SUFFIX)
+        self.key: Path = store.with_suffix(self.KEY_SUFFIX)
         # SECURITY: this file plays the phone, so that `--auto` can be run again. It holds the secret
         # of the authenticator in clear: a platform must never keep such a file.
-        self.phone = store.with_suffix(self.PHONE_SUFFIX)
+        self.phone: Path = store.with_suffix(self.PHONE_SUFFIX)
 
     def open_keys(self) -> KeyRing:
         """Read the key, made on the first run.

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mfakit import errors
 from mfakit.core.encoding import generate_id, to_datetime
 from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, Ability, Event, next_state
-from mfakit.core.record import HISTORY_ENTRIES_MAX, NO_EPOCH, HistoryEntry, Record, Throttle
+from mfakit.core.record import HISTORY_ENTRIES_MAX, NO_EPOCH, HistoryEntry, Offer, Record, Throttle
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import CLOCK_SKEW_SECONDS, Proof, is_alive
@@ -206,18 +206,15 @@ def settle(case: Case) -> Decision[None] | None:
     if _is_due_for_reset(case):
         reset = note(EventKind.RESET, actor="policy", reason="reset_enrolled_before")
         return case.write(_nothing, reset, **(case.move(Event.RESET) or {}), **NO_FAILURES)
-    if record.offer and now >= offer_expires_at(case):
+    if record.offer and now >= offer_expires_at(case, record.offer):
         offer_id = record.offer.authenticator.id
         dropped = note(EventKind.OFFER_DROPPED, item_id=offer_id, reason="expired")
         return case.write(_nothing, dropped, **(case.move(Event.OFFER_DROPPED) or {}))
     return None
 
 
-def offer_expires_at(case: Case) -> int:
-    """Return the Unix second at which the offer ends: of its own life and the policy's, the less."""
-    offer = case.record.offer
-    if offer is None:
-        return 0
+def offer_expires_at(case: Case, offer: Offer) -> int:
+    """Return the Unix second at which an offer ends: of its own life and the policy's, the less."""
     lifetime = min(offer.lifetime_seconds, case.policy.offer_seconds)
     return min(offer.offered_at, case.now) + lifetime
 

@@ -64,7 +64,7 @@ def decide_begin_enrollment(
     )
     token = Secret(_seal_offer(case, offer, request.bound_to).encode())
     return case.write(
-        lambda new: _show(case.of(new), token),
+        lambda _: _show(case, offer, token),
         note(EventKind.OFFERED, item_id=authenticator.id, label=authenticator.label),
         **changes | {"offer": offer},
     )
@@ -101,9 +101,10 @@ def decide_show_offer(
     case: Case, payload: OfferPayload, token: Secret
 ) -> Decision[AuthenticatorOffer]:
     """Show an offer again: the same secret, while it is open."""
-    if _find_offer(case, payload) is None:
+    offer = _find_offer(case, payload)
+    if offer is None:
         return case.refuse(errors.OfferError())
-    return case.answer(_show(case, token))
+    return case.answer(_show(case, offer, token))
 
 
 def decide_cancel_enrollment(case: Case, payload: OfferPayload) -> Decision[None]:
@@ -132,10 +133,7 @@ def _seal_offer(case: Case, offer: Offer, bound_to: Secret | None) -> OfferToken
     return OfferToken(seal_token(payload, case.vault, bound_to))
 
 
-def _show(case: Case, token: Secret) -> AuthenticatorOffer:
-    offer = case.record.offer
-    if offer is None:
-        raise errors.OfferError
+def _show(case: Case, offer: Offer, token: Secret) -> AuthenticatorOffer:
     authenticator = offer.authenticator
     return AuthenticatorOffer(
         token=OfferToken(token.reveal().decode()),
@@ -145,7 +143,7 @@ def _show(case: Case, token: Secret) -> AuthenticatorOffer:
         algorithm=authenticator.algorithm,
         digits=authenticator.digits,
         period_seconds=authenticator.period_seconds,
-        expires_at=to_datetime(offer_expires_at(case)),
+        expires_at=to_datetime(offer_expires_at(case, offer)),
     )
 
 
@@ -160,8 +158,6 @@ def decide_confirm_enrollment(
     if offer is None:
         return case.refuse(errors.OfferError())
     error = check_new_authenticator(case, offer.replaces)
-    if case.record.is_off and case.record.password_suspect:
-        error = errors.PasswordChangeRequiredError()
     if error:
         return case.refuse(error)
     digits = parse_digits(code, {offer.authenticator.digits})

@@ -291,7 +291,7 @@ def key_ids_of(record: Record, document_key_id: str) -> tuple[str, ...]:
     sealed += [part.sealed_hash for part in record.passcodes]
     sealed += [record.offer.authenticator.sealed_secret] if record.offer else []
     sealed += [one for one in record.recovery.sealed_hashes if one] if record.recovery else []
-    return tuple(sorted({document_key_id, *[one[: one.index(".")] for one in sealed]}))
+    return tuple(sorted({document_key_id, *[one.partition(".")[0] for one in sealed]}))
 
 
 def _open_envelope(document: bytes) -> _Envelope:

@@ -30,6 +30,14 @@ _SUMMARY = Summary(
 )
 
 
+# fmt: off
+_DIFFERENT_IDS = (
+    "ann", "Ann", "ANN", "ann ", " ann", "ann\t", "änn", "a\u0308nn", "ann%", "a_n", "a*", "straße",
+    "strasse", "\ufb01", "fi", "日本", "🙂", "é" * 127, "x" * 255, "'; --", 'q"q', "\\",
+)
+# fmt: on
+
+
 def _row(account_id: str = "ann", revision: int = 1, document: bytes = b"{}") -> StoredRecord:
     return StoredRecord(
         account_id=account_id, revision=revision, document=document, summary=_SUMMARY
@@ -146,37 +154,11 @@ class StoreContract:
 
     def test_ids_are_compared_byte_for_byte(self) -> None:
         """Ids that differ only in case, accents, form or trailing space are different accounts."""
-        ids = [
-            "ann",
-            "Ann",
-            "ANN",
-            "ann ",
-            " ann",
-            "ann\t",
-            "änn",
-            "a\u0308nn",
-            "ann%",
-            "a_n",
-            "a*",
-        ]
-        ids += [
-            "straße",
-            "strasse",
-            "ﬁ",
-            "fi",
-            "日本",
-            "🙂",
-            "é" * 127,
-            "x" * 255,
-            "'; --",
-            'q"q',
-            "\\",
-        ]
         store = self.make_store()
-        for place, account_id in enumerate(ids):
+        for place, account_id in enumerate(_DIFFERENT_IDS):
             created = store.create(_row(account_id, revision=place + 1))
             _require(created is True, f"two ids were taken for one: {account_id!r}.")
-        for place, account_id in enumerate(ids):
+        for place, account_id in enumerate(_DIFFERENT_IDS):
             self._expect(store, _row(account_id, revision=place + 1))
 
     # -- races
