@@ -96,9 +96,8 @@ class InvalidInputError(RefusedError, ValueError):
     http_status = 400
 
     def __init__(self, field: str) -> None:
-        super().__init__()
-        self.field = field
-        self.args = (f"{self.text} Field: {field}.",)
+        Exception.__init__(self, f"{self.text} Field: {field}.")
+        self.field: str = field
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.field,)
@@ -141,8 +140,8 @@ class ThrottledError(RefusedError):
 
     def __init__(self, retry_at_seconds: int, retry_after_seconds: int) -> None:
         super().__init__()
-        self.retry_at = datetime.fromtimestamp(retry_at_seconds, UTC)
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_at: datetime = datetime.fromtimestamp(retry_at_seconds, UTC)
+        self.retry_after_seconds: int = retry_after_seconds
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (int(self.retry_at.timestamp()), self.retry_after_seconds)
@@ -362,9 +361,7 @@ class ConfigurationError(UnavailableError, ValueError):
     text = "mfakit is configured wrongly."
 
     def __init__(self, text: str | None = None) -> None:
-        super().__init__()
-        if text is not None:
-            self.args = (text,)
+        Exception.__init__(self, self.text if text is None else text)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args

@@ -128,10 +128,10 @@ class Vault:
         key_id = data[2 : 2 + data[1]].decode("ascii", "replace")
         if key_id not in self.keys.key_ids or len(data) < end:
             return None
-        header = data[:end]
+        header, sealed = data[:end], Secret(bytes(NONCE_BYTES) + data[end:])
+        del data  # SECURITY: fetching the key may fail, and a traceback would show the token.
         cipher = self._derive_cipher(key_id, header[-SALT_BYTES:], b"token")
-        sealed = bytes(NONCE_BYTES) + data[end:]
-        value = _decrypt(cipher, sealed, self._token_context(header, kind, bound_to))
+        value = _decrypt(cipher, sealed.reveal(), self._token_context(header, kind, bound_to))
         return None if value is None else value.reveal()
 
     # -- the tag of a document

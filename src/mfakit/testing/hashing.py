@@ -21,8 +21,8 @@ class CheapHasher:
     """
 
     def __init__(self) -> None:
-        self.hashed = 0
-        self.verified = 0
+        self.hashed: int = 0
+        self.verified: int = 0
 
     def check_cost(self, policy: Policy) -> None:
         """Accept every cost."""

@@ -62,7 +62,7 @@ class Steps:
         self._operation = operation
         self._check_password = check_password
         self._effect: Any = None
-        self.is_done = False
+        self.is_done: bool = False
         self.outcome: Any = None
         self._go_on(None)
 
@@ -89,7 +89,8 @@ class Steps:
             self._end(error)
 
     def _end(self, outcome: Any) -> None:
-        self.is_done, self.outcome = True, outcome
+        self.is_done = True
+        self.outcome = outcome
 
 
 def every_interleaving(
