@@ -155,3 +155,12 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     tree = _text("docs/index.md").split("```")[1].split()
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
     assert pages <= set(tree)
+
+
+def test_the_security_model_names_what_exists() -> None:
+    """The files that enforce and test a claim are there."""
+    claims = _text("docs/security-model.md").split("## Claims")[1].split("## Not defended")[0]
+    named = set(re.findall(r"`([a-z_/]+\.py)`", claims))
+    assert len(named) > 10
+    for path in named:
+        assert (ROOT / "src/mfakit" / path).exists() or (ROOT / "tests" / path).exists(), path
