@@ -86,14 +86,10 @@ def interleave(
     for name in names:
         _turn(contenders[name], calls[name])
     gc.collect()
-    gc.disable()
-    try:
-        for number in range(rounds):
-            first = number % len(names)
-            for name in names[first:] + names[:first]:
-                taken[name].append(_turn(contenders[name], calls[name]))
-    finally:
-        gc.enable()
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            taken[name].append(_turn(contenders[name], calls[name]))
     return Rounds(taken=taken)
 
 
