@@ -1,4 +1,4 @@
-"""The rules of the design, by number: factors, codes and counters (1-8). 9-17 are next door."""
+"""The rules of the design, by number: 1-8. The others are in `test_rules_upkeep.py`."""
 
 from __future__ import annotations
 
