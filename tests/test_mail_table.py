@@ -13,6 +13,7 @@ from mfakit.errors import (
     PasswordChangeRequiredError,
     PasswordCheckFailedError,
     UnavailableError,
+    WrongCodeError,
 )
 from world import PASSWORD, PasswordBook, World
 
@@ -46,6 +47,46 @@ def test_off_the_password_decides(world: World) -> None:
 def test_only_the_very_account_id_is_a_yes(world: World, answer: object) -> None:
     """A truthy answer that is not the account's id signs nobody in."""
     assert _is_refused(world, PASSWORD, PasswordBook(lambda: answer)) == "password"
+
+
+def test_a_coroutine_is_no_yes(world: World) -> None:
+    """An asynchronous check that nobody awaited signs nobody in."""
+
+    async def check() -> str:
+        return "ann"
+
+    coroutine = check()
+    assert _is_refused(world, PASSWORD, PasswordBook(lambda: coroutine)) == "password"
+    coroutine.close()
+
+
+@pytest.mark.parametrize("policy_allows", [True, False])
+def test_locked_takes_passcodes_only(world: World, policy_allows: bool) -> None:
+    """Once the authenticators are locked, a code after the password opens nothing."""
+    world.set_policy(code_failures_max=5, password_with_code=policy_allows)
+    person = world.enroll()
+    made = world.passcode(person)
+    world.fail(person, 5)
+    book = PasswordBook()
+    for text in (PASSWORD, PASSWORD + world.fresh_code(person.app)):
+        assert _is_refused(world, text, book) == "two_step_is_on"
+    assert _try(world, made.passcode, book).via == "passcode"
+    assert book.asked == []
+
+
+def test_password_with_code_spends_and_counts(world: World) -> None:
+    """A code used so is spent on the web too, and wrong ones add to the one counter."""
+    world.set_policy(password_with_code=True)
+    person = world.enroll()
+    fresh = world.fresh_code(person.app)
+    book = PasswordBook()
+    assert _try(world, PASSWORD + fresh, book).via == "password+code"
+    with pytest.raises(WrongCodeError):
+        world.mfa.verify_code("ann", fresh)
+    world.fail(person, 3)
+    with pytest.raises(CredentialRefusedError):
+        _try(world, PASSWORD + world.wrong_code(person.app), book)
+    assert world.mfa.status("ann").retry_at == world.later(seconds=30)
 
 
 def test_a_failing_password_check_is_temporary(world: World) -> None:
