@@ -457,6 +457,13 @@ def test_r05_a_stored_future_time_counts_as_now(world: World) -> None:
     assert not world.is_trusted(ann, device)
 
 
+def test_r05_a_wait_does_not_grow_when_the_clock_goes_back_a_little(world: World) -> None:
+    ann = world.enroll()
+    world.fail(ann, 5)
+    world.pass_time(seconds=-45)
+    assert world.mfa.status("ann").retry_at == world.later(seconds=30)
+
+
 def test_r06_a_replay_sounds_wrong_counts_and_has_its_own_event(world: World) -> None:
     ann = world.enroll()
     code = world.fresh_code(ann.app)
