@@ -261,14 +261,11 @@ class Account(RuleBasedStateMachine):
         self.dead_devices += [one.text for one in self.model.devices]
         self.model.turn_off()
 
-    def pick(self, data: st.DataObject, living: Iterable[Any]) -> Any | None:
-        """Return one of the last few, or None."""
-        few = list(living)[-4:]
-        return data.draw(st.sampled_from(few)) if few else None
-
     def pick_proof(self, data: st.DataObject) -> Token:
-        proofs = self.proofs[-3:]
-        return data.draw(st.sampled_from([*proofs, Token("garbage", "", 0)][::-1]))
+        """A proof of the last few; mostly one that is good, if there is one."""
+        few = [Token("garbage", "", 0), *self.proofs[-3:]]
+        good = [one for one in few if self.proof_is_good(one)]
+        return data.draw(st.sampled_from(good * 4 + few))
 
     def proof_is_good(self, proof: Token) -> bool:
         model = self.model
@@ -287,7 +284,7 @@ class Account(RuleBasedStateMachine):
     def code_of(self, data: st.DataObject, phones: list[VirtualAuthenticator]) -> str:
         """A code that somebody might type: shown near now, used before, wrong, or none at all."""
         kind = data.draw(
-            st.sampled_from(["shown", "shown", "shown", "near", "used", "wrong", "no"])
+            st.sampled_from(["shown", "shown", "shown", "shown", "near", "used", "wrong", "no"])
         )
         if kind in ("shown", "near") and phones:
             phone = data.draw(st.sampled_from(phones))
@@ -368,13 +365,13 @@ class Account(RuleBasedStateMachine):
         few = (self.model.recovery or [])[:2] + self.dead_recovery[-3:]
         return data.draw(st.sampled_from([*few, "0BCD-EFGH-JKMN-PQRS", "0BCD"]))
 
-    def judge(self, data: st.DataObject, method: str) -> tuple[str, str, str]:
-        """Draw a code; return it with the design's judgement."""
+    def typed(self, data: st.DataObject, method: str) -> str:
         if method == "totp":
-            code = self.code_of(data, [app.phone for app in self.model.apps])
-            return code, *self.judge_code(code)
-        code = self.recovery_code_of(data)
-        return code, *self.judge_recovery(code)
+            return self.code_of(data, [app.phone for app in self.model.apps])
+        return self.recovery_code_of(data)
+
+    def judge(self, method: str, code: str) -> tuple[str, str]:
+        return self.judge_code(code) if method == "totp" else self.judge_recovery(code)
 
     # -- password, sign-in
 
@@ -393,10 +390,13 @@ class Account(RuleBasedStateMachine):
 
     @rule(data=st.data(), has_cookie=st.booleans())
     def begin_login(self, data: st.DataObject, has_cookie: bool) -> None:
+        cookies = [one.text for one in self.model.devices] * 2 + self.dead_devices[-2:]
+        cookie = data.draw(st.sampled_from([*cookies, "garbage"])) if has_cookie else None
+        self.sign_in(cookie)
+
+    def sign_in(self, cookie: str | None) -> None:
         model, now = self.model, self.now
         model.settle(now)
-        cookies = [one.text for one in model.devices] + self.dead_devices[-2:] + ["garbage"]
-        cookie = data.draw(st.sampled_from(cookies)) if has_cookie else None
         done = self.call("begin_login", "ann", password_verified=True, trusted_device=cookie)
         if model.is_off:
             if model.is_suspect:
@@ -433,16 +433,16 @@ class Account(RuleBasedStateMachine):
         label=st.sampled_from([None, "Laptop"]),
     )
     def complete_login(self, data: st.DataObject, method: str, label: str | None) -> None:
+        token = data.draw(st.sampled_from([*self.challenges[-3:], *[self.challenges[-1]] * 3]))
+        self.finish_login(token, method, self.typed(data, method), label)
+
+    def finish_login(self, token: Token, method: str, code: str, label: str | None) -> None:
         model, now = self.model, self.now
         model.settle(now)
-        token = data.draw(st.sampled_from(self.challenges[-3:][::-1]))
         is_open = token.epoch == model.epoch and -60 <= now - token.issued_at < 300
-        before, code = model.failed_since_last, ""
+        before, error, earned_by = model.failed_since_last, "ChallengeError", ""
         if is_open and not token.is_spent:
-            code, error, earned_by = self.judge(data, method)
-        else:
-            code = data.draw(st.sampled_from(["", "000000", *self.used_codes[-1:]]))
-            error, earned_by = "ChallengeError", ""
+            error, earned_by = self.judge(method, code)
         done = self.call("complete_login", token.text, code, method=method, trust_device=label)
         if error:
             assert done == error
@@ -467,13 +467,47 @@ class Account(RuleBasedStateMachine):
 
     @rule(data=st.data(), method=st.sampled_from(["totp", "totp", "recovery"]))
     def verify_code(self, data: st.DataObject, method: str) -> None:
+        self.verify(method, self.typed(data, method))
+
+    def verify(self, method: str, code: str) -> None:
         self.model.settle(self.now)
-        code, error, earned_by = self.judge(data, method)
+        error, earned_by = self.judge(method, code)
         proof = self.call("verify_code", "ann", code, method=method)
         if error:
             assert proof == error
         else:
             self.keep_proof(proof, earned_by)
+
+    @precondition(lambda self: self.model.state in "EP")
+    @rule(data=st.data())
+    def prove_by_next_code(self, data: st.DataObject) -> None:
+        """Wait for the next code and type it: mostly right, and the way to all that needs proof."""
+        self.clock.advance(31)
+        self.verify("totp", data.draw(st.sampled_from(self.model.apps)).phone.code(self.now))
+
+    @rule(data=st.data(), label=st.sampled_from([None, "Laptop", "Phone"]))
+    def go_on(self, data: st.DataObject, label: str | None) -> None:
+        """Do what a good owner does next: set up, sign in, recover."""
+        self.clock.advance(31)
+        self.model.settle(self.now)
+        if self.model.is_off and not self.model.is_suspect:
+            self.prove_password()
+        elif self.model.is_off:
+            self.change_password()
+            return
+        elif self.model.state in "EP":
+            self.sign_in(None)
+            code = data.draw(st.sampled_from(self.model.apps)).phone.code(self.now)
+            self.finish_login(self.challenges[-1], "totp", code, label)
+            return
+        elif self.model.recovery:
+            self.verify("recovery", self.model.recovery[0])
+        else:
+            return
+        if self.proofs and self.proof_is_good(self.proofs[-1]):
+            self.ask_for_offer(self.proofs[-1], None)
+            offer = self.offers[-1]
+            self.confirm(offer, offer.phone.code(self.now))
 
     @precondition(lambda self: self.model.state in "EP")
     @rule(count=st.integers(1, 9))
@@ -499,11 +533,14 @@ class Account(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def begin_enrollment(self, data: st.DataObject) -> None:
+        self.model.settle(self.now)
+        proof = self.pick_proof(data)
+        app = data.draw(st.sampled_from([None, *self.model.apps]))
+        self.ask_for_offer(proof, app and app.id)
+
+    def ask_for_offer(self, proof: Token, replaces: str | None) -> None:
         model, now = self.model, self.now
         model.settle(now)
-        proof = self.pick_proof(data)
-        app = data.draw(st.sampled_from([None, *model.apps]))
-        replaces = app and app.id
         offer = self.call(
             "begin_enrollment",
             "ann",
@@ -529,10 +566,12 @@ class Account(RuleBasedStateMachine):
     @precondition(lambda self: self.offers)
     @rule(data=st.data())
     def confirm_enrollment(self, data: st.DataObject) -> None:
+        offer = data.draw(st.sampled_from([*self.offers[-2:], *[self.offers[-1]] * 3]))
+        self.confirm(offer, self.code_of(data, [offer.phone]))
+
+    def confirm(self, offer: Offer, code: str) -> None:
         model, now = self.model, self.now
         model.settle(now)
-        offer = data.draw(st.sampled_from(self.offers[-2:][::-1]))
-        code = self.code_of(data, [offer.phone])
         done = self.call("confirm_enrollment", offer.token, code)
         if offer is not model.offer:
             assert done == "OfferError"
@@ -658,7 +697,6 @@ class Account(RuleBasedStateMachine):
         model.codes.clear_run()
         model.wrote(now)
 
-    @rule(data=st.data())
     def disable(self, data: st.DataObject) -> None:
         self.model.settle(self.now)
         proof = self.pick_proof(data)
@@ -725,7 +763,15 @@ class Account(RuleBasedStateMachine):
         model, now = self.model, self.now
         model.settle(now)
         living = {one.text: one for one in model.passcodes}
-        texts = [*living, *self.dead_passcodes[-2:], "pw", "not pw", *self.used_codes[-1:]]
+        texts = [
+            *living,
+            *living,
+            *living,
+            *self.dead_passcodes[-2:],
+            "pw",
+            "not pw",
+            *self.used_codes[-1:],
+        ]
         texts += [f"{one[:-1]}{'a' if one[-1] != 'a' else 'b'}" for one in list(living)[:1]]
         text, asked = data.draw(st.sampled_from(texts)), []
 
@@ -800,7 +846,24 @@ class Account(RuleBasedStateMachine):
 
     # -- the platform and its operator
 
-    @rule()
+    @rule(data=st.data())
+    def end_things(self, data: st.DataObject) -> None:
+        """One rule for them all, or no account would live long enough to hold anything."""
+        acts = ["change_password", "reset", "reset_reenroll", "forget", "import", "disable"]
+        match data.draw(st.sampled_from(acts)):
+            case "change_password":
+                self.change_password()
+            case "reset":
+                self.reset(reenroll=False)
+            case "reset_reenroll":
+                self.reset(reenroll=True)
+            case "forget":
+                self.forget()
+            case "import":
+                self.import_authenticator()
+            case "disable":
+                self.disable(data)
+
     def change_password(self) -> None:
         model = self.model
         model.settle(self.now)
@@ -812,7 +875,6 @@ class Account(RuleBasedStateMachine):
         model.wrote(self.now)
         assert epoch == model.epoch
 
-    @rule(reenroll=st.booleans())
     def reset(self, reenroll: bool) -> None:
         model = self.model
         model.settle(self.now)
@@ -824,7 +886,6 @@ class Account(RuleBasedStateMachine):
         model.wrote(self.now)
         assert epoch == model.epoch
 
-    @rule()
     def forget(self) -> None:
         done = self.call("forget", "ann", **BY)
         assert done is self.model.exists
@@ -834,7 +895,6 @@ class Account(RuleBasedStateMachine):
             self.dead_epochs = [one for one in self.dead_epochs if one != "none"]
         self.model = Model()
 
-    @rule()
     def import_authenticator(self) -> None:
         model, now = self.model, self.now
         model.settle(now)
@@ -862,11 +922,15 @@ class Account(RuleBasedStateMachine):
 
     # -- time
 
-    @rule(seconds=st.sampled_from([1, 29, 30, 31, 60, 299, 300, 600, 900, 3600, DAY, 31 * DAY]))
+    @rule(
+        seconds=st.sampled_from(
+            [1, 29, 30, 31, 31, 31, 60, 299, 300, 600, 900, 3600, DAY, 31 * DAY]
+        )
+    )
     def wait(self, seconds: int) -> None:
         self.clock.advance(seconds)
 
-    @rule(seconds=st.sampled_from([1, 30, 59, 60, 61, 90, 600, 3600, 2 * DAY]))
+    @rule(seconds=st.sampled_from([1, 1, 30, 30, 59, 60, 61, 90, 600, 3600, 2 * DAY]))
     def clock_goes_back(self, seconds: int) -> None:
         """Challenges of before are given up: how long they are remembered is not promised here."""
         self.clock.advance(-seconds)
@@ -926,15 +990,9 @@ class EnrolledAccount(Account):
     @initialize()
     def enroll(self) -> None:
         self.prove_password()
-        offer = self.mfa.begin_enrollment("ann", account_name="a", proof=self.proofs[-1].text)
-        phone = VirtualAuthenticator(offer.uri)
-        self.model.state = "G"
-        code = phone.code(self.now)
-        done = self.mfa.confirm_enrollment(offer.token, code)
-        app = App(done.authenticator_id, phone, self.now // 30, 0, {self.now // 30})
-        self.used_codes.append(code)
-        self.enroll_confirmed(done, app)
-        self.model.wrote(self.now)
+        self.ask_for_offer(self.proofs[-1], None)
+        self.confirm(self.offers[-1], self.offers[-1].phone.code(self.now))
+        assert self.model.state == "E"
 
 
 TestAccount = Account.TestCase
