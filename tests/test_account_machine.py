@@ -913,7 +913,6 @@ class Account(RuleBasedStateMachine):
             model.state, model.apps = "E", [*model.apps, App(done.authenticator_id, phone)]
             if was_off:
                 self.new_epoch()
-                model.codes, model.recoveries = Failures(), Failures()
                 model.must_reenroll = False
             model.wrote(now)
             assert done.epoch == model.epoch

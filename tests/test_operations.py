@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from base64 import b64encode
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +15,14 @@ from typing import Any
 import pyotp
 import pytest
 
-from mfakit import NIST_800_63B, Argon2Hasher, KeyRing, Policy, operations
+from mfakit import NIST_800_63B, Argon2Hasher, KeyRing, Policy, keyring, operations
 from mfakit.core.passcode import generate_selector
 from mfakit.core.record import decode_record
 from mfakit.core.secret import Secret
 from mfakit.errors import (
     AvailabilityError,
     ClockError,
+    ConfigurationError,
     ContentionError,
     DuplicateSecretError,
     HashingError,
@@ -641,3 +644,80 @@ def test_qr_codes_are_read_by_another_program(tmp_path: Path, world: World) -> N
     assert zbarimg
     command = [zbarimg, "--raw", "-q", str(tmp_path / "qr.png")]
     assert subprocess.check_output(command, text=True).strip() == offer.uri
+
+
+def test_one_revocation_never_means_all(world: World) -> None:
+    """A missing id, from a form or a bug, names no passcode."""
+    person = world.enroll()
+    world.passcode(person)
+    for nothing in (None, "", 0, [], "\ud800"):
+        with pytest.raises(NotFoundError):
+            world.mfa.revoke_passcode("ann", nothing)  # type: ignore[arg-type]
+    assert len(world.mfa.passcodes("ann")) == 1
+
+
+def test_ids_of_another_text_class_work(world: World) -> None:
+    """A framework's own `str` class names the same item, and the record stays writable."""
+
+    class Text(str):
+        __slots__ = ()
+
+    person = world.enroll()
+    own = Text(person.authenticator_id)
+    proof = world.proof(person)
+    world.mfa.begin_enrollment("ann", account_name="a", proof=proof, replaces=own)
+    world.mfa.rename_authenticator("ann", own, Text("Pocket"))
+    made = world.passcode(person)
+    world.mfa.rename_passcode("ann", Text(made.passcode_id), "Mail")
+    world.mfa.revoke_passcode("ann", Text(made.passcode_id))
+    world.trust(person)
+    device = world.mfa.trusted_devices("ann")[0]
+    world.mfa.revoke_trusted_device("ann", Text(device.device_id))
+    world.add_app(person)
+    world.mfa.remove_authenticator("ann", own, proof=world.proof(person))
+    assert [one.label for one in world.mfa.status("ann").authenticators] == ["Spare"]
+
+
+def test_client_must_be_what_it_says(world: World) -> None:
+    """An address in place of a `ClientInfo` is a typed error before anything is asked."""
+    for client in ("192.0.2.1", 5, {"remote_ip": "192.0.2.1"}):
+        with pytest.raises(InvalidInputError):
+            world.client("ann", "x", client=client)
+        with pytest.raises(InvalidInputError):
+            world.mfa.begin_login("ann", password_verified=True, client=client)  # type: ignore[arg-type]
+
+
+def test_turning_off_and_importing_keeps_the_count(world: World) -> None:
+    """Only a new enrolment or a reset clears failures (rule 7): the wait goes on."""
+    person = world.enroll()
+    world.fail(person, 4)
+    world.mfa.disable("ann", proof=world.recovery_proof(person))
+    world.mfa.import_authenticator("ann", SEED, **BY)
+    app = VirtualAuthenticator(f"otpauth://totp/a?secret={SEED}")
+    with pytest.raises(WrongCodeError):
+        world.mfa.verify_code("ann", world.wrong_code(app))
+    with pytest.raises(ThrottledError):
+        world.mfa.verify_code("ann", world.code(app))
+
+
+def test_a_bad_key_ring_shows_no_key(tmp_path: Path) -> None:
+    """One wrong entry, and no frame of mfakit holds the good keys in sight."""
+    key = b"planted-key-planted-key-planted!"
+    text = "good:" + b64encode(key).decode().rstrip("=")
+    (tmp_path / "keys").write_text(text + " bad!id:AAAA")
+    calls: list[Callable[[], object]] = [
+        lambda: KeyRing({"good": key, "bad id": key}),
+        lambda: KeyRing({"good": key, "short": key[:9]}),
+        lambda: KeyRing.from_text(text + " " + text),
+        lambda: KeyRing.from_file(tmp_path / "keys"),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError) as caught:
+            call()
+        walk = caught.value.__traceback__
+        while walk is not None:
+            if walk.tb_frame.f_code.co_filename == keyring.__file__:
+                shown = repr(walk.tb_frame.f_locals)
+                assert "planted-key" not in shown
+                assert text[5:] not in shown
+            walk = walk.tb_next

@@ -69,7 +69,7 @@ def _calls(world: World) -> dict[str, Callable[[Any], Any]]:
         "expires": lambda x: m.create_passcode("ann", label="l", proof="p", expires_at=x),
         "describe": lambda x: m.describe_passcode("ann", x),
         "rename_passcode": lambda x: m.rename_passcode("ann", x, "n"),
-        "revoke_passcode": lambda x: m.revoke_passcode("ann", x or "none"),
+        "revoke_passcode": lambda x: m.revoke_passcode("ann", x),
         "client": lambda x: m.authenticate_client(
             "ann", x, protocol="imap", check_password=lambda _: None
         ),

@@ -139,11 +139,14 @@ class HashGate:
             self._memory.learn(tag, check.remember_seconds)
         return Verdict(value=is_right)
 
-    def hash(self, new: NewHashes) -> list[tuple[Secret, str]]:
+    def hash(self, new: NewHashes) -> list[tuple[Secret, Secret]]:
         """Return each secret with its hash. Raises as `check` does."""
 
-        def run() -> list[tuple[Secret, str]]:
-            return [(secret, self._hasher.hash(secret, new.policy)) for secret in new.secrets]
+        def run() -> list[tuple[Secret, Secret]]:
+            return [
+                (secret, Secret(self._hasher.hash(secret, new.policy).encode()))
+                for secret in new.secrets
+            ]
 
         with self._lock:
             self._places.take(new.account_id)

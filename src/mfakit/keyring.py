@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from mfakit.errors import ConfigurationError, KeyUnavailableError
 __all__ = ["KeyRing"]
 
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,24}", re.ASCII)
+_BAD_KEY_ID = "A key id must be 1 to 24 letters, digits, hyphens or underscores."
+_BAD_NUMBER = "A key ring needs at least one key, and each key id once."
+KEY_BYTES_MOST = 64
 
 
 class KeyRing:
@@ -32,9 +35,12 @@ class KeyRing:
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        held = {_check_key_id(key_id): _check_key(key) for key_id, key in keys.items()}
+        self.key_ids: tuple[str, ...] = ()
+        keys, held = {}, _hold(keys.items())
+        if isinstance(held, str):
+            raise ConfigurationError(held)
         self._fetch: Callable[[str], Secret] = held.__getitem__
-        self.key_ids: tuple[str, ...] = _check_key_ids(tuple(held))
+        self.key_ids = tuple(held)
 
     @property
     def newest(self) -> str:
@@ -51,17 +57,8 @@ class KeyRing:
         Raises:
             ConfigurationError: An entry does not parse, or two have one id.
         """
-        entries = [entry for line in text.splitlines() for entry in _entries(line)]
-        keys: dict[str, bytes] = {}
-        for entry in entries:
-            key_id, _, encoded = entry.partition(":")
-            key = decode_base64(encoded.rstrip("="))
-            if key is None or key_id in keys:
-                raise ConfigurationError(
-                    "A key entry is not `id:base64url`, or its id is there twice."
-                )
-            keys[key_id] = key
-        return cls(keys)
+        text, held = "", _hold(_entries(text))
+        return cls._of(held)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> KeyRing:
@@ -70,13 +67,7 @@ class KeyRing:
         Raises:
             ConfigurationError: The file cannot be read or does not parse.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            text = None
-        if text is None:
-            raise ConfigurationError("The key file cannot be read. Check its path and permissions.")
-        return cls.from_text(text)
+        return cls._of(_hold_file(path))
 
     @classmethod
     def from_environment(cls, name: str = "MFAKIT_KEYS") -> KeyRing:
@@ -85,10 +76,9 @@ class KeyRing:
         Raises:
             ConfigurationError: The variable is missing or does not parse.
         """
-        text = os.environ.get(name)
-        if text is None:
+        if name not in os.environ:
             raise ConfigurationError("The environment variable with the keys is not set.")
-        return cls.from_text(text)
+        return cls._of(_hold(_entries(os.environ[name])))
 
     @classmethod
     def from_callable(cls, fetch: Callable[[str], bytes], *, key_ids: Sequence[str]) -> KeyRing:
@@ -115,6 +105,14 @@ class KeyRing:
         ring._fetch = fetch_once
         return ring
 
+    @classmethod
+    def _of(cls, held: dict[str, Secret] | str) -> KeyRing:
+        if isinstance(held, str):
+            raise ConfigurationError(held)
+        ring = cls.__new__(cls)
+        ring._fetch, ring.key_ids = held.__getitem__, tuple(held)
+        return ring
+
     @staticmethod
     def generate_entry(key_id: str) -> str:
         """Return a new `id:key` line for `from_text`; keep it secret."""
@@ -137,33 +135,57 @@ class KeyRing:
         raise TypeError("A KeyRing cannot be pickled or copied.")
 
 
-def _entries(line: str) -> list[str]:
-    return line.partition("#")[0].replace(",", " ").split()
+def _entries(text: str) -> Iterator[tuple[str, bytes]]:
+    for line in text.splitlines():
+        for entry in line.partition("#")[0].replace(",", " ").split():
+            key_id, _, encoded = entry.partition(":")
+            yield key_id, decode_base64(encoded.rstrip("=")) or b""
+
+
+def _hold_file(path: str | os.PathLike[str]) -> dict[str, Secret] | str:
+    try:
+        return _hold(_entries(Path(path).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError):
+        return "The key file cannot be read. Check its path and permissions."
+
+
+def _hold(pairs: Iterable[tuple[str, bytes]]) -> dict[str, Secret] | str:
+    """Take keys out of sight; return them, or what is wrong with them.
+
+    SECURITY: no error is raised here or below, where keys are still in sight of a traceback.
+    """
+    held: dict[str, Secret] = {}
+    for key_id, key in pairs:
+        if not _is_key_id(key_id):
+            return _BAD_KEY_ID
+        if key_id in held:
+            return _BAD_NUMBER
+        if not isinstance(key, bytes) or not KEY_BYTES <= len(key) <= KEY_BYTES_MOST:
+            return "A key must be 32 to 64 random bytes, in text as `id:base64url`."
+        held[key_id] = Secret(key)
+    return held or _BAD_NUMBER
+
+
+def _is_key_id(key_id: object) -> bool:
+    return isinstance(key_id, str) and _KEY_ID.fullmatch(key_id) is not None
 
 
 def _check_key_id(key_id: str) -> str:
-    if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
-        raise ConfigurationError(
-            "A key id must be 1 to 24 letters, digits, hyphens or underscores."
-        )
+    if not _is_key_id(key_id):
+        raise ConfigurationError(_BAD_KEY_ID)
     return key_id
 
 
 def _check_key_ids(key_ids: tuple[str, ...]) -> tuple[str, ...]:
     if not key_ids or len(set(key_ids)) < len(key_ids):
-        raise ConfigurationError("A key ring needs at least one key, and each key id once.")
+        raise ConfigurationError(_BAD_NUMBER)
     return key_ids
-
-
-def _check_key(key: bytes) -> Secret:
-    if not isinstance(key, bytes) or not KEY_BYTES <= len(key) <= 64:
-        raise ConfigurationError("A key must be 32 to 64 random bytes.")
-    return Secret(key)
 
 
 def _fetch_quietly(fetch: Callable[[str], bytes], key_id: str) -> Secret | None:
     # The service's exception may hold key material or credentials: it goes no further.
     try:
-        return _check_key(fetch(key_id))
+        held = _hold([(key_id, fetch(key_id))])
     except Exception:
         return None
+    return None if isinstance(held, str) else held[key_id]

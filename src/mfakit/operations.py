@@ -158,6 +158,7 @@ def _attempt(
     client: ClientInfo | None = None,
     opening: Opening = Opening(),
 ) -> Operation[T]:
+    _check_client(client)
     policy: Policy = yield GetPolicy(account_id)
     now = int(env.clock())
     evidence: dict[tuple[str, str], Any] = {}
@@ -187,6 +188,11 @@ def _attempt(
         lost += not won
         stored = row if won else (yield Load(account_id))
     raise errors.ContentionError
+
+
+def _check_client(client: object) -> None:
+    if client is not None and not isinstance(client, ClientInfo):
+        raise errors.InvalidInputError("client")
 
 
 def _write(
@@ -424,11 +430,15 @@ def rename_passcode(
     return _attempt(env, account_id, decide)
 
 
-def revoke_passcodes(env: Environment, account_id: str, passcode_id: str | None) -> Operation[int]:
+def revoke_passcode(env: Environment, account_id: str, passcode_id: str) -> Operation[int]:
     def decide(case: Case) -> Decision[int]:
-        return passcode.decide_revoke_passcodes(case, passcode_id)
+        return passcode.decide_revoke_passcode(case, passcode_id)
 
     return _attempt(env, account_id, decide)
+
+
+def revoke_all_passcodes(env: Environment, account_id: str) -> Operation[int]:
+    return _attempt(env, account_id, passcode.decide_revoke_all_passcodes)
 
 
 def authenticate_client(

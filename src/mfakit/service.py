@@ -17,6 +17,7 @@ from mfakit.core.administration import Authority
 from mfakit.core.decision import CheckHash, CheckPassword, NewHashes
 from mfakit.core.encoding import (
     parse_account_id,
+    parse_item_id,
     parse_label,
     parse_moment,
     parse_networks,
@@ -216,7 +217,7 @@ class MFA:
         request = EnrollmentRequest(
             account_name=parse_account_name(account_name),
             label=parse_label(label),
-            replaces=replaces,
+            replaces=None if replaces is None else parse_item_id(replaces),
             bound_to=session,
         )
         account_id = parse_account_id(account_id)
@@ -298,7 +299,9 @@ class MFA:
         evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         return self._run(
-            operations.remove_authenticator(self._env, account_id, authenticator_id, evidence)
+            operations.remove_authenticator(
+                self._env, account_id, parse_item_id(authenticator_id), evidence
+            )
         )
 
     def rename_authenticator(self, account_id: str, authenticator_id: str, label: str) -> None:
@@ -310,7 +313,11 @@ class MFA:
             UnavailableError: Try again later.
         """
         account_id, label = parse_account_id(account_id), parse_label(label)
-        self._run(operations.rename_authenticator(self._env, account_id, authenticator_id, label))
+        self._run(
+            operations.rename_authenticator(
+                self._env, account_id, parse_item_id(authenticator_id), label
+            )
+        )
 
     def resync(
         self,
@@ -347,7 +354,11 @@ class MFA:
         evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         codes = (first, second)
-        self._run(operations.resync(self._env, account_id, authenticator_id, codes, evidence))
+        self._run(
+            operations.resync(
+                self._env, account_id, parse_item_id(authenticator_id), codes, evidence
+            )
+        )
 
     def disable(self, account_id: str, *, proof: str, bound_to: str | None = None) -> str:
         """Turn two-step off: authenticators, codes, passcodes and devices go.
@@ -544,7 +555,9 @@ class MFA:
             UnavailableError: Try again later.
         """
         account_id, label = parse_account_id(account_id), parse_label(label)
-        self._run(operations.rename_passcode(self._env, account_id, passcode_id, label))
+        self._run(
+            operations.rename_passcode(self._env, account_id, parse_item_id(passcode_id), label)
+        )
 
     def revoke_passcode(self, account_id: str, passcode_id: str) -> None:
         """Delete a passcode; the next login with it is refused, in every process.
@@ -554,12 +567,12 @@ class MFA:
             UnavailableError: Try again later.
         """
         account_id = parse_account_id(account_id)
-        self._run(operations.revoke_passcodes(self._env, account_id, passcode_id))
+        self._run(operations.revoke_passcode(self._env, account_id, parse_item_id(passcode_id)))
 
     def revoke_all_passcodes(self, account_id: str) -> int:
         """Delete all passcodes and return how many. Raises `UnavailableError`."""
         account_id = parse_account_id(account_id)
-        return self._run(operations.revoke_passcodes(self._env, account_id, None))
+        return self._run(operations.revoke_all_passcodes(self._env, account_id))
 
     def authenticate_client(
         self,
@@ -614,7 +627,11 @@ class MFA:
             UnavailableError: Try again later.
         """
         account_id, label = parse_account_id(account_id), parse_label(label)
-        self._run(operations.rename_trusted_device(self._env, account_id, trusted_device_id, label))
+        self._run(
+            operations.rename_trusted_device(
+                self._env, account_id, parse_item_id(trusted_device_id), label
+            )
+        )
 
     def revoke_trusted_device(self, account_id: str, trusted_device_id: str) -> None:
         """Stop trusting one device.
@@ -624,7 +641,11 @@ class MFA:
             UnavailableError: Try again later.
         """
         account_id = parse_account_id(account_id)
-        self._run(operations.revoke_trusted_device(self._env, account_id, trusted_device_id))
+        self._run(
+            operations.revoke_trusted_device(
+                self._env, account_id, parse_item_id(trusted_device_id)
+            )
+        )
 
     def revoke_other_devices(
         self, account_id: str, *, keep: str | None, device_id: str | None = None

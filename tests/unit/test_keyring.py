@@ -89,7 +89,7 @@ def test_wrong_keys(keys: dict[str, bytes]) -> None:
         KeyRing(keys)
     assert str(caught.value) in {
         "A key ring needs at least one key, and each key id once.",
-        "A key must be 32 to 64 random bytes.",
+        "A key must be 32 to 64 random bytes, in text as `id:base64url`.",
         "A key id must be 1 to 24 letters, digits, hyphens or underscores.",
     }
 

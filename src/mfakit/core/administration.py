@@ -87,7 +87,7 @@ def decide_import(
     live = seal_authenticator(case, bare, imported.secret)
     changes = (changes or {}) | {"authenticators": (*record.authenticators, live)}
     if record.is_off:
-        changes |= NO_FAILURES | {"enrolled_at": case.now, "reenroll": False}
+        changes |= {"enrolled_at": case.now, "reenroll": False}
     kind = EventKind.AUTHENTICATOR_IMPORTED
     imported_note = note(kind, item_id=live.id, label=label, actor=by.actor, reason=by.reason)
     return case.write(lambda new: added(new, live), imported_note, **changes)

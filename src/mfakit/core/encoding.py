@@ -50,6 +50,12 @@ def parse_account_id(value: object) -> str:
     raise InvalidInputError("account_id")
 
 
+def parse_item_id(value: object) -> str:
+    """Return the id of an item as a plain text; what is no id becomes one that names nothing."""
+    encoded = _encode_utf8(value) if isinstance(value, str) else None
+    return "" if encoded is None else encoded.decode()
+
+
 def parse_label(
     value: object, *, field: str = "label", characters_max: int = LABEL_CHARACTERS_MAX
 ) -> str:

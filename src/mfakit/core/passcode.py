@@ -118,7 +118,7 @@ def decide_create_passcode(
             account_id=account_id, purpose=PURPOSE, secrets=(secret,), policy=case.policy
         )
     ((verifier, stored),) = hashed
-    passcode = _seal(case, request, Secret(stored.encode()))
+    passcode = _seal(case, request, stored)
     result = NewPasscode(
         passcode=format_passcode(passcode.selector, verifier),
         passcode_id=passcode.id,
@@ -169,14 +169,21 @@ def decide_rename_passcode(case: Case, passcode_id: str, label: str) -> Decision
     return case.write(lambda _: None, renamed, passcodes=changed)
 
 
-def decide_revoke_passcodes(case: Case, passcode_id: str | None) -> Decision[int]:
-    """Delete one passcode, or all for None; answers how many."""
-    passcodes = case.record.passcodes
-    gone = [one for one in passcodes if passcode_id is None or one.id == passcode_id]
-    if not gone:
-        return case.answer(0) if passcode_id is None else case.refuse(errors.NotFoundError())
+def decide_revoke_passcode(case: Case, passcode_id: str) -> Decision[int]:
+    """Delete one passcode."""
+    found = [one for one in case.record.passcodes if one.id == passcode_id]
+    return _revoke(case, found) if found else case.refuse(errors.NotFoundError())
+
+
+def decide_revoke_all_passcodes(case: Case) -> Decision[int]:
+    """Delete every passcode; answers how many."""
+    found = list(case.record.passcodes)
+    return _revoke(case, found) if found else case.answer(0)
+
+
+def _revoke(case: Case, gone: list[Passcode]) -> Decision[int]:
     notes = [note(EventKind.PASSCODE_REVOKED, item_id=one.id, label=one.label) for one in gone]
-    kept = tuple([one for one in passcodes if one not in gone])
+    kept = tuple([one for one in case.record.passcodes if one not in gone])
     return case.write(lambda _: len(gone), *notes, passcodes=kept)
 
 

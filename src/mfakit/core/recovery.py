@@ -31,7 +31,7 @@ PURPOSE = "recovery"
 # Crockford: O reads as 0, I and L as 1.
 _READ_AS = bytes.maketrans(b"OIL", b"011")
 
-HashedCodes = tuple[tuple[Secret, str], ...]
+HashedCodes = tuple[tuple[Secret, Secret], ...]
 
 
 def generate_recovery_codes(random: Random, count: int) -> tuple[Secret, ...]:
@@ -71,9 +71,7 @@ def seal_recovery_set(case: Case, hashed: HashedCodes) -> RecoverySet:
     set_id = generate_id(case.vault.random)
     sealed = [
         case.vault.seal_value(
-            Secret(stored.encode()),
-            salt=case.record.salt,
-            context=hash_context(case.record, set_id, slot),
+            stored, salt=case.record.salt, context=hash_context(case.record, set_id, slot)
         )
         for slot, (_, stored) in enumerate(hashed)
     ]
