@@ -95,7 +95,7 @@ def _is_plain_uri(text: Secret) -> bool:
     except ValueError:
         return False
     names = [name for name, _ in pairs]
-    before, colon, _ = unquote(parts.path.lstrip("/")).partition(":")
+    before, colon, _ = unquote(parts.path.removeprefix("/")).partition(":")
     issuer = dict(pairs).get("issuer", before)
     return (
         parts.netloc.lower() == "totp"

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pyotp
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mfakit import AuthenticatorOffer, Policy
@@ -55,6 +55,7 @@ def test_uri_names_what_is_not_usual() -> None:
     assert query["period"] == ["60"]
 
 
+@example(seed=bytes(16), name="0", issuer="/", algorithm="SHA1", digits=6, period=15)
 @given(
     seed=st.binary(min_size=16, max_size=64),
     name=NAMES,
