@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from attrs import evolve
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from mfakit import (
     MFA,
@@ -208,7 +208,7 @@ class Account(RuleBasedStateMachine):
         keys = KeyRing({"k": b"k" * 32})
         self.mfa = MFA(self.store, keys, policy=POLICY, clock=self.clock, hasher=CheapHasher())
         vault = Vault(keys, "mail", self.random.randbytes)
-        self.mfa._env = evolve(self.mfa._env, vault=vault)  # the same run each time
+        self.mfa._env = replace(self.mfa._env, vault=vault)  # the same run each time
         self.model = Model()
         self.seen_epochs: set[str] = set()
         self.dead_epochs: list[str] = []

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 from mfakit.core.encoding import decode_base64, encode_base64
 from mfakit.core.sealing import KEY_BYTES
@@ -143,6 +142,8 @@ def _entries(text: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _hold_file(path: str | os.PathLike[str]) -> dict[str, Secret] | str:
+    from pathlib import Path
+
     try:
         return _hold(_entries(Path(path).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError):

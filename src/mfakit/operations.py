@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
-from attrs import frozen
-
 from mfakit import errors, views
 from mfakit.core import (
     administration,
@@ -52,7 +50,7 @@ from mfakit.core.record import (
     key_ids_of,
 )
 from mfakit.core.sealing import Vault
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.core.tokens import Challenge, OfferPayload, Proof, open_token
 from mfakit.events import AuditEvent, ClientInfo
 from mfakit.policy import Policy
@@ -77,30 +75,26 @@ T = TypeVar("T")
 LOST_WRITES_MAX = 8
 
 
-@frozen(kw_only=True)
-class Environment:
+class Environment(Value, frozen=True, kw_only=True):
     """What operations need that never changes: keys and clock (Unix seconds)."""
 
     vault: Vault
     clock: Callable[[], float]
 
 
-@frozen
-class Load:
+class Load(Value, frozen=True):
     """Read one row, linearizable with writes. The driver answers with `StoredRecord | None`."""
 
     account_id: str
 
 
-@frozen
-class GetPolicy:
+class GetPolicy(Value, frozen=True):
     """The driver answers with the account's `Policy`."""
 
     account_id: str
 
 
-@frozen(kw_only=True)
-class Write:
+class Write(Value, frozen=True, kw_only=True):
     """Write one row on condition. The driver answers whether it won, and then tells `events`.
 
     Args:
@@ -118,16 +112,14 @@ class Write:
     lost: int
 
 
-@frozen(kw_only=True)
-class Verdict:
+class Verdict(Value, frozen=True, kw_only=True):
     """The driver's answer to a question. `waited`: so long that the row must be read again."""
 
     value: Any
     waited: bool = True
 
 
-@frozen(kw_only=True)
-class Answer(Generic[T]):
+class Answer(Value, Generic[T], frozen=True, kw_only=True):
     """What an operation came to, and events that no write has told yet."""
 
     outcome: T | errors.MFAKitError
@@ -139,12 +131,14 @@ Operation = Generator[Effect, Any, Answer[T]]
 Decide = Callable[[Case], "Decision[T] | Question"]
 
 
-@frozen(kw_only=True)
-class Opening:
+class Opening(Value, frozen=True, kw_only=True):
     """What may stand in for a record: none yet (`open_account`), or one that no longer opens."""
 
     opens_account: bool = False
     may_be_torn: bool = False
+
+
+AS_STORED = Opening()
 
 
 # -------------------------------------------------------------------------------- the one procedure
@@ -156,7 +150,7 @@ def _attempt(
     decide: Decide[T],
     *,
     client: ClientInfo | None = None,
-    opening: Opening = Opening(),
+    opening: Opening = AS_STORED,
 ) -> Operation[T]:
     _check_client(client)
     policy: Policy = yield GetPolicy(account_id)
@@ -211,7 +205,7 @@ def _open(
     stored: StoredRecord | None,
     account_id: str,
     policy: Policy,
-    opening: Opening = Opening(),
+    opening: Opening = AS_STORED,
 ) -> Record:
     """Open a row, or stand in for the one that is missing (or torn, for an operator's reset)."""
     if stored is not None:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from hashlib import sha1, sha256, sha512
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
-
-from attrs import frozen
 
 from mfakit.core.encoding import decode_base32, parse_label
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.errors import InvalidInputError
 
 __all__ = ["ImportedSecret", "build_uri", "parse_account_name", "parse_secret_or_uri"]
@@ -25,8 +22,7 @@ _HASHES: dict[str, Any] = {"SHA1": sha1, "SHA256": sha256, "SHA512": sha512}
 _PARAMETERS = {"secret", "issuer", "algorithm", "digits", "period", "image"}
 
 
-@frozen(kw_only=True)
-class ImportedSecret:
+class ImportedSecret(Value, frozen=True, kw_only=True):
     """A secret from elsewhere with the parameters that its app uses."""
 
     secret: Secret
@@ -87,6 +83,8 @@ def _parse(text: Secret) -> ImportedSecret | None:
 
 def _is_plain_uri(text: Secret) -> bool:
     """Each parameter known and there once, and the two issuers equal when both are there."""
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
     try:
         parts = urlsplit(text.reveal().decode())
         pairs = parse_qsl(

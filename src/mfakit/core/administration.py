@@ -5,7 +5,6 @@ from __future__ import annotations
 from hmac import compare_digest
 from typing import Any
 
-from attrs import frozen
 from msgspec.structs import replace
 
 from mfakit import errors
@@ -16,13 +15,13 @@ from mfakit.core.enrollment import added, check_new_authenticator
 from mfakit.core.factors import open_secret, seal_authenticator, secret_context
 from mfakit.core.lifecycle import Event
 from mfakit.core.record import Authenticator, RecoverySet
+from mfakit.core.secret import Value
 from mfakit.events import AuditEvent, EventKind
 from mfakit.provisioning import ImportedSecret
 from mfakit.results import AuthenticatorAdded
 
 
-@frozen(kw_only=True)
-class Authority:
+class Authority(Value, frozen=True, kw_only=True):
     """The operator who acts, and why; both are kept in the history."""
 
     actor: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from attrs import Factory, evolve, field, frozen
+from msgspec import field
 from msgspec.structs import replace
 
 from mfakit import errors
@@ -18,7 +18,7 @@ from mfakit.core.encoding import generate_id, to_datetime
 from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, Ability, Event, next_state
 from mfakit.core.record import HISTORY_ENTRIES_MAX, NO_EPOCH, HistoryEntry, Offer, Record, Throttle
 from mfakit.core.sealing import Vault
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.core.tokens import CLOCK_SKEW_SECONDS, Proof, is_alive
 from mfakit.events import OWNER_KINDS, AuditEvent, ClientInfo, EventKind
 from mfakit.policy import LIMITS, Policy
@@ -29,23 +29,21 @@ PASSWORD, NEW = "password", "new"
 Note = tuple[EventKind, dict[str, Any]]
 
 
-@frozen(kw_only=True)
-class Decision(Generic[T]):
+class Decision(Value, Generic[T], frozen=True, kw_only=True):
     """An outcome, the record to write before it may leave (None: nothing), and the events."""
 
-    outcome: T | errors.MFAKitError = field(repr=False)  # a token or codes, maybe
+    outcome: T | errors.MFAKitError  # a token or codes, maybe
     record: Record | None = None
     events: tuple[AuditEvent, ...] = ()
 
 
-@frozen(kw_only=True, eq=False)
-class CheckHash:
+class CheckHash(Value, frozen=True, kw_only=True, eq=False):
     """Question: is `secret` what a sealed hash was made from? `item_id` says whose it is."""
 
     account_id: str
     item_id: str
-    sealed: str = field(repr=False)
-    unseal: Callable[[], Secret] = field(repr=False)
+    sealed: str
+    unseal: Callable[[], Secret]
     secret: Secret
     remember_seconds: int = 0
 
@@ -55,8 +53,7 @@ class CheckHash:
         return self.item_id, self.sealed
 
 
-@frozen(kw_only=True, eq=False)
-class CheckPassword:
+class CheckPassword(Value, frozen=True, kw_only=True, eq=False):
     """Question to the platform: is this the account's password? Holds for one epoch."""
 
     account_id: str
@@ -69,8 +66,7 @@ class CheckPassword:
         return PASSWORD, self.epoch
 
 
-@frozen(kw_only=True, eq=False)
-class NewHashes:
+class NewHashes(Value, frozen=True, kw_only=True, eq=False):
     """Question: the hashes of new secrets. The verdict is pairs of secret and hash, in order."""
 
     account_id: str
@@ -92,8 +88,7 @@ def note(kind: EventKind, **details: Any) -> Note:
     return kind, details
 
 
-@frozen(kw_only=True)
-class Case:
+class Case(Value, frozen=True, kw_only=True):
     """One account at one moment: everything that a decision may look at.
 
     Args:
@@ -110,11 +105,11 @@ class Case:
     policy: Policy
     vault: Vault
     client: ClientInfo | None = None
-    evidence: Mapping[tuple[str, str], Any] = Factory(dict)
+    evidence: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
     def of(self, record: Record) -> Case:
         """Return the same moment for another record."""
-        return evolve(self, record=record)
+        return replace(self, record=record)
 
     def answer(self, outcome: T, *notes: Note) -> Decision[T]:
         """Decide without a write."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
 from msgspec.structs import replace
 
 from mfakit import errors
@@ -27,15 +26,14 @@ from mfakit.core.lifecycle import ALLOWED, Ability, Event, State
 from mfakit.core.login import issue_proof, sign_in_fields
 from mfakit.core.record import Authenticator, Offer, Record
 from mfakit.core.recovery import HashedCodes, format_recovery_codes, new_codes, seal_recovery_set
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.core.tokens import OfferPayload, Proof, seal_token
 from mfakit.events import EventKind
 from mfakit.policy import SECRET_BYTES
 from mfakit.results import AuthenticatorAdded, AuthenticatorOffer, Enrolled, OfferToken
 
 
-@frozen(kw_only=True)
-class EnrollmentRequest:
+class EnrollmentRequest(Value, frozen=True, kw_only=True):
     """What an enrolment brings: names for app and lists, and the authenticator it replaces."""
 
     account_name: str

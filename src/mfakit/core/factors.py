@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
 from msgspec.structs import replace
 
 from mfakit import errors
@@ -18,7 +17,7 @@ from mfakit.core.encoding import parse_digits
 from mfakit.core.lifecycle import ALLOWED, Ability, Event
 from mfakit.core.record import Authenticator, Record
 from mfakit.core.recovery import parse_recovery_code, question_of, without_slot
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.core.throttle import cleared, is_exhausted, retry_at, with_failure
 from mfakit.core.totp import match_time_steps, time_step
 from mfakit.events import EventKind
@@ -26,8 +25,7 @@ from mfakit.events import EventKind
 TOTP, RECOVERY = "totp", "recovery"
 
 
-@frozen(kw_only=True)
-class Accepted:
+class Accepted(Value, frozen=True, kw_only=True):
     """A right code: what it changes, and the id of what earned it."""
 
     earned_by: str
@@ -105,8 +103,7 @@ def match_steps(case: Case, one: Authenticator, digits: Secret, steps: range) ->
     )
 
 
-@frozen(kw_only=True)
-class Match:
+class Match(Value, frozen=True, kw_only=True):
     """Where a code fits: authenticator id -> lowest fresh step; replay if only spent steps fit."""
 
     steps: dict[str, int]

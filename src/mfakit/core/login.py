@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
-
 from mfakit import errors
 from mfakit.core.decision import (
     PASSWORD,
@@ -24,7 +22,7 @@ from mfakit.core.encoding import generate_id, to_datetime
 from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.core.tokens import Challenge, Proof, is_alive, seal_token
 from mfakit.events import EventKind
 from mfakit.results import (
@@ -47,8 +45,7 @@ _AMR = {
 }
 
 
-@frozen(kw_only=True)
-class LoginRequest:
+class LoginRequest(Value, frozen=True, kw_only=True):
     """What a sign-in brings beside the code.
 
     Args:

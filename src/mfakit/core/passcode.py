@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from attrs import frozen
 from msgspec.structs import replace
 
 from mfakit import errors
@@ -26,7 +25,7 @@ from mfakit.core.decision import (
 from mfakit.core.encoding import Random, generate_id, pick_symbols
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Passcode, Record
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.core.tokens import Proof
 from mfakit.events import EventKind
 from mfakit.results import NewPasscode
@@ -38,8 +37,7 @@ PURPOSE = "passcode"
 _LETTERS = SELECTOR_LETTERS + VERIFIER_LETTERS
 
 
-@frozen(kw_only=True)
-class PasscodeRequest:
+class PasscodeRequest(Value, frozen=True, kw_only=True):
     """What a new passcode is for. None for protocols or networks is any."""
 
     label: str

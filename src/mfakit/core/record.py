@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from mfakit.core.lifecycle import OFF, OFFERING, State
 from mfakit.core.sealing import Vault
+from mfakit.core.secret import Value
 from mfakit.errors import LimitReachedError, RecordIntegrityError, RecordSchemaError
 
 SCHEMA_VERSION = 1
@@ -30,12 +31,9 @@ Count = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
 class Part(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+    Value, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
 ):
     """The base of all that is stored; its `repr` shows no values."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
 
 
 class Authenticator(Part, frozen=True):
@@ -180,7 +178,7 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     key_ids: tuple[str, ...] = ()
 
 
-class StoredRecord(Struct, frozen=True, kw_only=True):
+class StoredRecord(Value, frozen=True, kw_only=True):
     """One row of a store.
 
     Args:
@@ -194,9 +192,6 @@ class StoredRecord(Struct, frozen=True, kw_only=True):
     revision: int
     document: bytes
     summary: Summary
-
-    def __repr__(self) -> str:
-        return "<StoredRecord>"
 
 
 class _Envelope(Struct, frozen=True, kw_only=True):

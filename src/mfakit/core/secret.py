@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Never, final
 
+from msgspec import Struct
+
 
 @final
 class Secret:  # noqa: PLW1641 - not hashable, because not comparable
@@ -38,3 +40,13 @@ class Secret:  # noqa: PLW1641 - not hashable, because not comparable
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise TypeError("A Secret cannot be pickled or copied.")
+
+
+class Value(Struct, frozen=True, kw_only=True):
+    """The base of every value inside the library: immutable, and its `repr` shows no field.
+
+    A Struct, not an attrs class: forty times cheaper to define and eight times to make.
+    """
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"

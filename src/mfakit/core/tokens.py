@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from msgspec import MsgspecError, Struct, msgpack
+from msgspec import MsgspecError, msgpack
 
 from mfakit.core.sealing import Vault
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 
 # How far a clock of another process may be ahead of this one.
 CLOCK_SKEW_SECONDS = 60
 
 
-class Payload(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+class Payload(Value, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
     """What every token says."""
 
     account_id: str
@@ -29,9 +29,6 @@ class Payload(Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown
     def expires_at(self) -> int:
         """Unix second at which the token's own life ends."""
         return self.issued_at + self.lifetime_seconds
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
 
 
 class Challenge(Payload, frozen=True):

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attrs import frozen
-
 from mfakit.core.record import StoredRecord, Summary
+from mfakit.core.secret import Value
 
 __all__ = ["Page", "ScanStore", "Store", "StoredRecord", "Summary"]
 
@@ -43,8 +42,7 @@ class Store(Protocol):
         """Delete the row whose revision is `expected`; as `replace` otherwise."""
 
 
-@frozen
-class Page:
+class Page(Value, frozen=True):
     """Some rows, and where to go on; `cursor` is None after the last."""
 
     records: tuple[StoredRecord, ...]
