@@ -442,8 +442,10 @@ def authenticate_client(
     protocol: object,
     client: ClientInfo | None,
 ) -> Operation[ClientSignedIn]:
+    typed = passcode.parse_passcode(credential)
+
     def decide(case: Case) -> Decision[ClientSignedIn] | Question:
-        return mail_login.decide_client(case, credential, protocol)
+        return mail_login.decide_client(case, credential, typed, protocol)
 
     return _attempt(env, account_id, decide, client=client)
 

@@ -8,19 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from mfakit import errors
-from mfakit.core.decision import (
-    PASSWORD,
-    Case,
-    CheckHash,
-    Decision,
-    check_allowed,
-    is_required_now,
-    note,
-)
+from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, is_required_now, note
 from mfakit.core.devices import find_device, touch_device, trust_device
 from mfakit.core.encoding import generate_id, to_datetime
 from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
-from mfakit.core.lifecycle import Ability
+from mfakit.core.lifecycle import ALLOWED, Ability
 from mfakit.core.record import Record
 from mfakit.core.secret import Secret, Value
 from mfakit.core.tokens import Challenge, Proof, is_alive, seal_token
@@ -190,8 +182,7 @@ def decide_complete_login(
 
 
 def _may_trust(case: Case) -> bool:
-    is_allowed = check_allowed(case.record, Ability.TRUST_DEVICE) is None
-    return case.policy.trusted_devices and is_allowed
+    return case.policy.trusted_devices and case.record.state in ALLOWED[Ability.TRUST_DEVICE]
 
 
 def _is_open(case: Case, challenge: Challenge) -> bool:

@@ -30,7 +30,7 @@ from mfakit.core.factors import (
     wait_refusal,
 )
 from mfakit.core.lifecycle import ALLOWED, Ability
-from mfakit.core.passcode import find_passcode, parse_passcode, question_of, with_passcode
+from mfakit.core.passcode import TypedPasscode, find_passcode, question_of, with_passcode
 from mfakit.core.record import Passcode
 from mfakit.core.secret import Secret
 from mfakit.core.totp import code_at
@@ -41,9 +41,16 @@ PASSCODE, PASSWORD_AND_CODE = "passcode", "password+code"
 
 
 def decide_client(
-    case: Case, credential: Secret | None, protocol: object
+    case: Case, credential: Secret | None, typed: TypedPasscode | None, protocol: object
 ) -> Decision[ClientSignedIn] | Question:
-    """Judge a client's credential. The reason of a refusal goes to the event only."""
+    """Judge a client's credential. The reason of a refusal goes to the event only.
+
+    Args:
+        case: The account at this moment.
+        credential: What the client sent, None if it is no text.
+        typed: The same as `parse_passcode` reads it, None if it cannot be a passcode.
+        protocol: What the client speaks.
+    """
     record = case.record
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         return _refused(case, "protocol", None)
@@ -52,8 +59,8 @@ def decide_client(
         return _refused(case, "malformed", protocol)
     if record.is_off:
         return _by_password(case, credential, protocol)
-    if parsed := parse_passcode(credential):
-        return _by_passcode(case, *parsed, protocol)
+    if typed is not None:
+        return _by_passcode(case, *typed, protocol)
     if case.policy.password_with_code and record.state in ALLOWED[Ability.USE_CODE]:
         return _by_password_with_code(case, credential, protocol)
     return _refused(case, "two_step_is_on", protocol)

@@ -36,6 +36,8 @@ VERIFIER_LETTERS = 16
 PURPOSE = "passcode"
 _LETTERS = SELECTOR_LETTERS + VERIFIER_LETTERS
 
+TypedPasscode = tuple[str, Secret]
+
 
 class PasscodeRequest(Value, frozen=True, kw_only=True):
     """What a new passcode is for. None for protocols or networks is any."""
@@ -59,7 +61,7 @@ def format_passcode(selector: str, verifier: Secret) -> str:
     return " ".join(letters[start : start + 4] for start in range(0, _LETTERS, 4))
 
 
-def parse_passcode(text: Secret | None) -> tuple[str, Secret] | None:
+def parse_passcode(text: Secret | None) -> TypedPasscode | None:
     """Return selector and verifier of a typed passcode, or None if it cannot be one.
 
     Case, spaces and hyphens are ignored: phones capitalise and people type the gaps.
