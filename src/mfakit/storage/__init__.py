@@ -11,7 +11,7 @@ from typing import Protocol
 from mfakit.core.record import StoredRecord, Summary
 from mfakit.core.secret import Value
 
-__all__ = ["Page", "ScanStore", "Store", "StoredRecord", "Summary"]
+__all__ = ["AsyncScanStore", "AsyncStore", "Page", "ScanStore", "Store", "StoredRecord", "Summary"]
 
 
 class Store(Protocol):
@@ -57,3 +57,30 @@ class ScanStore(Protocol):
 
         In any order; every account that lasts is met at least once, writes going on or not.
         """
+
+
+class AsyncStore(Protocol):
+    """`Store` for an event loop: the same four methods and the same promises, awaited.
+
+    A cancelled call leaves the outcome unknown, as `StoreUnavailableError` does: it must not leave
+    a connection half used.
+    """
+
+    async def load(self, account_id: str) -> StoredRecord | None:
+        """As `Store.load`."""
+
+    async def create(self, new: StoredRecord) -> bool:
+        """As `Store.create`."""
+
+    async def replace(self, new: StoredRecord, *, expected: int) -> bool:
+        """As `Store.replace`."""
+
+    async def delete(self, account_id: str, *, expected: int) -> bool:
+        """As `Store.delete`."""
+
+
+class AsyncScanStore(Protocol):
+    """`ScanStore` for an event loop."""
+
+    async def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
+        """As `ScanStore.scan`."""
