@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from unit_world import KEY, World, vault_of
 
 from mfakit import KeyRing, Policy
+from mfakit.core.encoding import frame
 from mfakit.core.record import Authenticator, Record, StoredRecord, decode_record, encode_record
-from mfakit.core.sealing import Vault
+from mfakit.core.sealing import Vault, _subkey
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Challenge, OfferPayload, Payload, Proof, open_token, seal_token
 from mfakit.errors import (
@@ -554,3 +555,17 @@ def test_revisions_begin_at_random_and_then_count() -> None:
     assert len(set(first)) == 8
     assert all(1 <= one <= 2**62 for one in first)
     assert max(first) > 2**56
+
+
+@pytest.mark.parametrize("length", [32, 64])
+@pytest.mark.parametrize(
+    "info", [(b"mfakit/v1", b"document"), (b"mfakit/v1", b"token", b"\x07" * 16)]
+)
+def test_subkeys_are_those_of_hkdf_expand(length: int, info: tuple[bytes, ...]) -> None:
+    """RFC 5869 §2.3, against an independent implementation."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+    key = bytes(range(length))
+    expected = HKDFExpand(algorithm=SHA256(), length=32, info=frame(*info)).derive(key)
+    assert _subkey(Secret(key), *info).reveal() == expected

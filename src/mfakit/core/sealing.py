@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from hmac import compare_digest, digest
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mfakit.core.encoding import Random, decode_base64, encode_base64, frame
 from mfakit.core.secret import Secret
@@ -173,30 +173,27 @@ class Vault:
 
     def _derive_cipher(self, key_id: str, salt: bytes, purpose: bytes) -> AESGCM:
         subkey = _subkey(self.keys.key(key_id), b"mfakit/v1", purpose, salt)
-        cipher: AESGCM = _primitives()[0](subkey.reveal())
-        return cipher
+        return _primitives()[0](subkey.reveal())
 
     def _derive_tag_key(self, key_id: str) -> Secret:
         return _subkey(self.keys.key(key_id), b"mfakit/v1", b"document")
 
 
 @cache
-def _primitives() -> tuple[Any, Any, Any, Any]:
+def _primitives() -> tuple[type[AESGCM], type[Exception]]:
     # Loaded on first use: importing mfakit must not load OpenSSL bindings.
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-    return AESGCM, HKDFExpand, SHA256(), InvalidTag
+    return AESGCM, InvalidTag
 
 
 def _subkey(key: Secret, *info: bytes) -> Secret:
-    """Derive 32 bytes. HKDF without extraction: the key is random already (RFC 5869 §3.3)."""
-    _, expand, sha256, _ = _primitives()
-    return Secret(
-        expand(algorithm=sha256, length=KEY_BYTES, info=frame(*info)).derive(key.reveal())
-    )
+    """Derive 32 bytes: HKDF-Expand with SHA-256, whose first block is all that 32 bytes need.
+
+    Reference: RFC 5869 §2.3, T(1); without extraction, because the key is random already (§3.3).
+    """
+    return Secret(digest(key.reveal(), frame(*info) + b"\1", "sha256"))
 
 
 def _decrypt(cipher: AESGCM, sealed: bytes | None, context: bytes) -> Secret | None:
@@ -204,5 +201,5 @@ def _decrypt(cipher: AESGCM, sealed: bytes | None, context: bytes) -> Secret | N
         return None
     try:
         return Secret(cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context))
-    except _primitives()[3]:
+    except _primitives()[1]:
         return None
