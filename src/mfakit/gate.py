@@ -12,7 +12,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from hmac import digest
-from threading import BoundedSemaphore, Event, Lock
+from threading import BoundedSemaphore, Event, Lock, RLock
 from typing import TypeVar
 
 from mfakit.core.decision import CheckHash, NewHashes
@@ -22,7 +22,7 @@ from mfakit.errors import BusyError
 from mfakit.hashing import Hasher
 from mfakit.operations import Verdict
 
-__all__ = ["HashGate", "Memory", "Places"]
+__all__ = ["Gate", "HashGate", "Memory", "Places"]
 
 T = TypeVar("T")
 
@@ -90,16 +90,8 @@ class Places:
             del self._taken[account_id]
 
 
-class _Flight:
-    """One run that identical attempts wait for."""
-
-    def __init__(self) -> None:
-        self.landed = Event()
-        self.result: bool | None = None
-
-
-class HashGate:
-    """Run hashes for threads.
+class Gate:
+    """What a gate keeps, whether its callers block or await.
 
     Args:
         hasher: Does the hashing.
@@ -116,13 +108,53 @@ class HashGate:
         queue: int = 64,
         memory: Memory | None = None,
     ) -> None:
-        running = concurrency or os.cpu_count() or 1
+        self._running = concurrency or os.cpu_count() or 1
         self._hasher = hasher
         self._memory = memory or Memory()
-        self._slots = BoundedSemaphore(running)
-        self._places = Places(running + queue)
+        self._places = Places(self._running + queue)
+        # One thread may come back to it: a run that is over at once lands while it takes off.
+        self._lock = RLock()
+
+    def _is_remembered(self, tag: bytes, check: CheckHash) -> bool:
+        return bool(check.remember_seconds) and self._memory.knows(tag)
+
+    def _found_out(self, tag: bytes, check: CheckHash, *, is_right: bool) -> Verdict:
+        if is_right:
+            self._memory.learn(tag, check.remember_seconds)
+        return Verdict(value=is_right)
+
+    def _verify(self, check: CheckHash) -> bool:
+        return self._hasher.verify(check.unseal().reveal().decode(), check.secret)
+
+    def _hash(self, new: NewHashes) -> list[tuple[Secret, Secret]]:
+        return [
+            (secret, Secret(self._hasher.hash(secret, new.policy).encode()))
+            for secret in new.secrets
+        ]
+
+
+class _Flight:
+    """One run that identical attempts wait for."""
+
+    def __init__(self) -> None:
+        self.landed = Event()
+        self.result: bool | None = None
+
+
+class HashGate(Gate):
+    """Run hashes for threads, each in its own; arguments as `Gate`."""
+
+    def __init__(
+        self,
+        hasher: Hasher,
+        *,
+        concurrency: int | None = None,
+        queue: int = 64,
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(hasher, concurrency=concurrency, queue=queue, memory=memory)
+        self._slots = BoundedSemaphore(self._running)
         self._flights: dict[bytes, _Flight] = {}
-        self._lock = Lock()
 
     def check(self, check: CheckHash) -> Verdict:
         """Say whether the secret is right, and whether finding out took time.
@@ -132,25 +164,15 @@ class HashGate:
             HashingError: Argon2 could not run; nothing was found out.
         """
         tag = self._memory.tag(check)
-        if check.remember_seconds and self._memory.knows(tag):
+        if self._is_remembered(tag, check):
             return Verdict(value=True, waited=False)
-        is_right = self._fly(tag, check)
-        if is_right:
-            self._memory.learn(tag, check.remember_seconds)
-        return Verdict(value=is_right)
+        return self._found_out(tag, check, is_right=self._fly(tag, check))
 
     def hash(self, new: NewHashes) -> list[tuple[Secret, Secret]]:
         """Return each secret with its hash. Raises as `check` does."""
-
-        def run() -> list[tuple[Secret, Secret]]:
-            return [
-                (secret, Secret(self._hasher.hash(secret, new.policy).encode()))
-                for secret in new.secrets
-            ]
-
         with self._lock:
             self._places.take(new.account_id)
-        return self._run(new.account_id, run)
+        return self._run(new.account_id, lambda: self._hash(new))
 
     def _fly(self, tag: bytes, check: CheckHash) -> bool:
         with self._lock:
@@ -161,10 +183,7 @@ class HashGate:
                 flight = self._flights[tag] = _Flight()
         if is_pilot:
             try:
-                flight.result = self._run(
-                    check.account_id,
-                    lambda: self._hasher.verify(check.unseal().reveal().decode(), check.secret),
-                )
+                flight.result = self._run(check.account_id, lambda: self._verify(check))
             finally:
                 with self._lock:
                     del self._flights[tag]

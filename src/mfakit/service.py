@@ -1,4 +1,4 @@
-"""`MFA`: everything a platform calls, blocking. One driver of the operations, nothing more.
+"""`MFA`: everything a platform calls, blocking. The calls alone; `mfakit.driver` runs them.
 
 Untrusted text is taken out of sight on the first line of each method, so that a traceback with
 locals, from this file or below, shows no code, passcode, password or token.
@@ -6,15 +6,11 @@ locals, from this file or below, shows no code, passcode, password or token.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any, Literal, TypeVar
 
-from mfakit import errors, operations, views
-from mfakit.core.administration import Authority
-from mfakit.core.decision import CheckHash, CheckPassword, NewHashes
+from mfakit import operations, views
+from mfakit.arguments import Method, parse_authority, parse_binding, require_password
 from mfakit.core.encoding import (
     parse_account_id,
     parse_item_id,
@@ -27,16 +23,9 @@ from mfakit.core.encoding import (
 from mfakit.core.enrollment import EnrollmentRequest
 from mfakit.core.login import LoginRequest
 from mfakit.core.passcode import PasscodeRequest
-from mfakit.core.record import StoredRecord
-from mfakit.core.sealing import Vault
-from mfakit.core.secret import Secret
-from mfakit.core.tokens import Proof, open_token
-from mfakit.events import AuditEvent, ClientInfo
-from mfakit.gate import HashGate
-from mfakit.hashing import Argon2Hasher, Hasher
-from mfakit.keyring import KeyRing
-from mfakit.operations import Effect, Environment, GetPolicy, Load, Operation, Verdict, Write
-from mfakit.policy import DEFAULT, Policy
+from mfakit.driver import BlockingDriver
+from mfakit.events import ClientInfo
+from mfakit.operations import Operation
 from mfakit.provisioning import parse_account_name, parse_secret_or_uri
 from mfakit.results import (
     AccountPage,
@@ -55,20 +44,11 @@ from mfakit.results import (
     Status,
     TrustedDeviceInfo,
 )
-from mfakit.storage import Page, Store
 
 __all__ = ["MFA"]
 
-T = TypeVar("T")
-Method = Literal["totp", "recovery"]
 
-ACTOR_CHARACTERS_MAX = 64
-REASON_CHARACTERS_MAX = 200
-PAGE_LIMIT_MAX = 10_000
-_LONGEST_JITTER_SECONDS = 0.001
-
-
-class MFA:
+class MFA(BlockingDriver):
     """Two-step verification for the mailboxes of one platform.
 
     Make one for the process and share it: it is safe across threads.
@@ -88,36 +68,6 @@ class MFA:
         PolicyError: The policy's Argon2 cost is below the floor.
         InvalidInputError: `realm` is not a name.
     """
-
-    def __init__(
-        self,
-        store: Store,
-        keys: KeyRing,
-        *,
-        policy: Policy | Callable[[str], Policy] = DEFAULT,
-        events: Callable[[AuditEvent], object] | None = None,
-        realm: str = "mail",
-        clock: Callable[[], float] = time.time,
-        hasher: Hasher | None = None,
-        hash_concurrency: int | None = None,
-        hash_queue: int = 64,
-    ) -> None:
-        self._store = store
-        self._policy = policy
-        self._events = events
-        hasher = hasher or Argon2Hasher()
-        if isinstance(policy, Policy):
-            hasher.check_cost(policy)
-        self._gate = HashGate(hasher, concurrency=hash_concurrency, queue=hash_queue)
-        vault = Vault(keys, parse_label(realm, field="realm"), os.urandom)
-        self._env = Environment(vault=vault, clock=clock)
-        self._performers: dict[type[Effect], Callable[[Any], object]] = {
-            Load: lambda load: _in_store(store.load, load.account_id),
-            Write: self._write,
-            GetPolicy: self._get_policy,
-            CheckHash: self._gate.check,
-            NewHashes: lambda new: Verdict(value=tuple(self._gate.hash(new))),
-        }
 
     # ---------------------------------------------------------------------------- proofs, step-up
 
@@ -139,8 +89,8 @@ class MFA:
             PasswordChangeRequiredError: Have the owner change the password first.
             UnavailableError: Try again later.
         """
-        bound_to, session = None, _binding(bound_to)
-        _require_password(password_verified)
+        bound_to, session = None, parse_binding(bound_to)
+        require_password(password_verified)
         account_id = parse_account_id(account_id)
         return self._run(operations.password_proof(self._env, account_id, session))
 
@@ -175,7 +125,7 @@ class MFA:
         Reference: RFC 6238 §5.2; SP 800-63B-4 §3.2.2.
         """
         code, typed = "", parse_secret_text(code)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         account_id = parse_account_id(account_id)
         return self._run(
             operations.verify_code(self._env, account_id, method, typed, session, client)
@@ -213,7 +163,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         proof, proof_text = "", parse_secret_text(proof)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         request = EnrollmentRequest(
             account_name=parse_account_name(account_name),
             label=parse_label(label),
@@ -231,7 +181,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         token, offer = "", parse_secret_text(token)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         return self._run(operations.show_offer(self._env, offer, session))
 
     def confirm_enrollment(
@@ -260,7 +210,7 @@ class MFA:
         """
         code, typed = "", parse_secret_text(code)
         token, offer = "", parse_secret_text(token)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         operation: Operation[Enrolled | AuthenticatorAdded] = operations.confirm_enrollment(
             self._env, offer, typed, session, client
         )
@@ -274,7 +224,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         token, offer = "", parse_secret_text(token)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         self._run(operations.cancel_enrollment(self._env, offer, session))
 
     # ------------------------------------------------------------------------------ live factors
@@ -295,7 +245,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         proof, given = "", parse_secret_text(proof)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         return self._run(
@@ -350,7 +300,7 @@ class MFA:
         code1, first = "", parse_secret_text(code1)
         code2, second = "", parse_secret_text(code2)
         proof, given = "", parse_secret_text(proof)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         codes = (first, second)
@@ -373,7 +323,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         proof, given = "", parse_secret_text(proof)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         return self._run(operations.disable(self._env, account_id, evidence))
@@ -394,7 +344,7 @@ class MFA:
         Reference: SP 800-63B-4 §4.2.1.1.
         """
         proof, given = "", parse_secret_text(proof)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         evidence = self._open_proof(given, session)
         account_id = parse_account_id(account_id)
         return self._run(operations.regenerate_recovery_codes(self._env, account_id, evidence))
@@ -428,9 +378,9 @@ class MFA:
             UnavailableError: Try again later.
         """
         trusted_device, cookie = None, parse_secret_text(trusted_device)
-        device_id, device = None, _binding(device_id, "device_id")
-        bound_to, session = None, _binding(bound_to)
-        _require_password(password_verified)
+        device_id, device = None, parse_binding(device_id, "device_id")
+        bound_to, session = None, parse_binding(bound_to)
+        require_password(password_verified)
         request = LoginRequest(bound_to=session, device_token=cookie, device_id=device)
         account_id = parse_account_id(account_id)
         operation: Operation[SignedIn | CodeRequired | EnrollmentRequired]
@@ -471,8 +421,8 @@ class MFA:
         """
         code, typed = "", parse_secret_text(code)
         challenge, token = "", parse_secret_text(challenge)
-        bound_to, session = None, _binding(bound_to)
-        device_id, device = None, _binding(device_id, "device_id")
+        bound_to, session = None, parse_binding(bound_to)
+        device_id, device = None, parse_binding(device_id, "device_id")
         label = None if trust_device is None else parse_label(trust_device, field="trust_device")
         request = LoginRequest(bound_to=session, device_id=device, trust_label=label)
         return self._run(
@@ -521,7 +471,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         proof, given = "", parse_secret_text(proof)
-        bound_to, session = None, _binding(bound_to)
+        bound_to, session = None, parse_binding(bound_to)
         evidence = self._open_proof(given, session)
         request = PasscodeRequest(
             label=parse_label(label),
@@ -614,7 +564,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         token, cookie = None, parse_secret_text(token)
-        device_id, device = None, _binding(device_id, "device_id")
+        device_id, device = None, parse_binding(device_id, "device_id")
         account_id = parse_account_id(account_id)
         return self._run(operations.trusted_devices(self._env, account_id, cookie, device))
 
@@ -656,7 +606,7 @@ class MFA:
             UnavailableError: Try again later.
         """
         keep, cookie = None, parse_secret_text(keep)
-        device_id, device = None, _binding(device_id, "device_id")
+        device_id, device = None, parse_binding(device_id, "device_id")
         account_id = parse_account_id(account_id)
         return self._run(operations.revoke_other_devices(self._env, account_id, cookie, device))
 
@@ -697,7 +647,7 @@ class MFA:
         Raises:
             UnavailableError: Try again later.
         """
-        by = _authority(actor, reason)
+        by = parse_authority(actor, reason)
         account_id = parse_account_id(account_id)
         return self._run(operations.reset(self._env, account_id, by, reenroll=reenroll))
 
@@ -727,7 +677,7 @@ class MFA:
             StoreConfigurationError: The store cannot be walked.
             UnavailableError: Nothing of this page is lost; call again with the same cursor.
         """
-        by = _authority(actor, reason)
+        by = parse_authority(actor, reason)
         before = parse_moment(enrolled_before, field="enrolled_before")
 
         def reset(account_id: str) -> tuple[bool, tuple[str, ...]]:
@@ -759,7 +709,7 @@ class MFA:
         Raises:
             UnavailableError: Try again later; calling twice does no harm.
         """
-        by = _authority(actor, reason)
+        by = parse_authority(actor, reason)
         return self._run(operations.forget(self._env, parse_account_id(account_id), by))
 
     def import_authenticator(
@@ -791,7 +741,7 @@ class MFA:
         """
         secret_or_uri, given = "", parse_secret_text(secret_or_uri)
         imported = parse_secret_or_uri(given)
-        by, label = _authority(actor, reason), parse_label(label)
+        by, label = parse_authority(actor, reason), parse_label(label)
         account_id = parse_account_id(account_id)
         return self._run(
             operations.import_authenticator(self._env, account_id, imported, label, by)
@@ -826,150 +776,3 @@ class MFA:
             return self._run(operations.rotate_keys(self._env, account_id))
 
         return self._maintain(rotate, self._scan(cursor, limit, ""))
-
-    # ---------------------------------------------------------------------------------- the driver
-
-    def _run(
-        self, operation: Operation[T], check_password: Callable[[str], str | None] | None = None
-    ) -> T:
-        reply: Any = None
-        while True:
-            try:
-                effect = operation.send(reply)
-            except StopIteration as stop:
-                answer: operations.Answer[T] = stop.value
-                break
-            reply = self._perform(effect, check_password)
-        self._tell(answer.events)
-        if isinstance(answer.outcome, errors.MFAKitError):
-            raise answer.outcome
-        return answer.outcome
-
-    def _perform(
-        self, effect: Effect, check_password: Callable[[str], str | None] | None
-    ) -> object:
-        if isinstance(effect, CheckPassword):
-            return Verdict(value=_check_password(check_password, effect))
-        return self._performers[type(effect)](effect)
-
-    def _write(self, write: Write) -> bool:
-        row, expected = write.row, write.expected
-        if row is None:
-            won = _in_store(self._store.delete, write.account_id, expected=expected)
-        elif expected is None:
-            won = _in_store(self._store.create, row)
-        else:
-            won = _in_store(self._store.replace, row, expected=expected)
-        if won is True:
-            self._tell(write.events)
-            return True
-        # The others first: a random pause, longer each time, or all come back together.
-        jitter = int.from_bytes(os.urandom(2), "big") / 65_536
-        time.sleep(jitter * _LONGEST_JITTER_SECONDS * 2**write.lost)
-        return False
-
-    def _get_policy(self, wanted: GetPolicy) -> Policy:
-        if isinstance(self._policy, Policy):
-            return self._policy
-        try:
-            policy = self._policy(wanted.account_id)
-        except Exception as error:
-            raise errors.PolicyUnavailableError from error
-        if not isinstance(policy, Policy):
-            raise errors.PolicyUnavailableError
-        return policy
-
-    def _tell(self, events: tuple[AuditEvent, ...]) -> None:
-        if self._events is None:
-            return
-        for event in events:
-            try:
-                self._events(event)
-            except Exception:
-                from logging import getLogger
-
-                # The write has won: an event sink that fails must not change the outcome.
-                getLogger("mfakit").exception("The event sink raised; the event is in the history.")
-
-    def _open_proof(self, token: Secret | None, session: Secret | None) -> Proof | None:
-        return open_token(Proof, token, self._env.vault, session)
-
-    def _scan(self, cursor: str | None, limit: int, prefix: str) -> Page:
-        scan = getattr(self._store, "scan", None)
-        if scan is None:
-            raise errors.StoreConfigurationError("This store cannot be walked: it has no `scan`.")
-        if type(limit) is not int or not 1 <= limit <= PAGE_LIMIT_MAX:
-            raise errors.InvalidInputError("limit")
-        if cursor is not None and parse_secret_text(cursor) is None:
-            raise errors.InvalidInputError("cursor")
-        if parse_secret_text(prefix) is None:
-            raise errors.InvalidInputError("prefix")
-        page: Page = _in_store(scan, cursor=cursor, limit=limit, prefix=prefix)
-        return page
-
-    def _maintain(
-        self, do: Callable[[str], tuple[bool, tuple[str, ...]]], page: Page
-    ) -> MaintenancePage:
-        done = unchanged = 0
-        met: set[str] = set()
-        failed: list[tuple[str, str]] = []
-        for row in page.records:
-            try:
-                is_done, key_ids = do(row.account_id)
-            except errors.MFAKitError as error:
-                failed.append((row.account_id, error.code))
-                continue
-            done, unchanged = done + is_done, unchanged + (not is_done)
-            met |= set(key_ids)
-        return MaintenancePage(
-            done=done,
-            unchanged=unchanged,
-            failed=tuple(failed),
-            key_ids=tuple(sorted(met)),
-            cursor=page.cursor,
-        )
-
-
-def _require_password(password_verified: object) -> None:
-    # SECURITY: the very object True: a coroutine, a Mock, a "false" string are all truthy.
-    if password_verified is not True:
-        raise errors.PasswordNotVerifiedError
-
-
-def _binding(value: str | None, field: str = "bound_to") -> Secret | None:
-    """Take a value that a token is bound to; one that is no text must not mean "not bound"."""
-    if value is None:
-        return None
-    value, binding = "", parse_secret_text(value)
-    if binding is None or not binding.reveal():
-        raise errors.InvalidInputError(field)
-    return binding
-
-
-def _authority(actor: str, reason: str) -> Authority:
-    return Authority(
-        actor=parse_label(actor, field="actor", characters_max=ACTOR_CHARACTERS_MAX),
-        reason=parse_label(reason, field="reason", characters_max=REASON_CHARACTERS_MAX),
-    )
-
-
-def _check_password(
-    check_password: Callable[[str], str | None] | None, question: CheckPassword
-) -> bool:
-    if check_password is None:
-        return False
-    try:
-        found = check_password(question.password.reveal().decode())
-    except Exception as error:
-        raise errors.PasswordCheckFailedError from error
-    # SECURITY: a str, and equal: neither True nor a coroutine nor another account is a yes.
-    return isinstance(found, str) and found == question.account_id
-
-
-def _in_store(call: Callable[..., T], *args: StoredRecord | str, **kwargs: Any) -> T:
-    try:
-        return call(*args, **kwargs)
-    except errors.MFAKitError:
-        raise
-    except Exception as error:
-        raise errors.StoreUnavailableError from error

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from mfakit.arguments import Method
 from mfakit.cli.files import DemoFiles
 from mfakit.errors import (
     CredentialRefusedError,
@@ -32,7 +33,7 @@ from mfakit.events import ClientInfo
 from mfakit.policy import Policy
 from mfakit.qr import qr_terminal
 from mfakit.results import AuthenticatorOffer, CodeRequired, Enrolled, SignedIn
-from mfakit.service import MFA, Method
+from mfakit.service import MFA
 from mfakit.testing import VirtualAuthenticator
 
 __all__ = ["run_demo"]

@@ -1,0 +1,105 @@
+"""The gate before the hasher for an event loop: Argon2 runs in threads, tasks wait without blocking.
+
+The promises are those of `mfakit.gate`. A waiter that is cancelled takes nothing from the others:
+a run that somebody waits for goes on, one that nobody waits for any more is dropped if it has not
+begun, and a place is given back when its run is over or dropped, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from mfakit.aio.threads import Threads
+from mfakit.core.decision import CheckHash, NewHashes
+from mfakit.core.secret import Secret
+from mfakit.errors import BusyError, HashingError
+from mfakit.gate import Gate, Memory
+from mfakit.hashing import Hasher
+from mfakit.operations import Verdict
+
+__all__ = ["AsyncHashGate"]
+
+T = TypeVar("T")
+
+
+class _Flight:
+    """One run, and how many wait for it."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self.future = future
+        self.waiting = 0
+
+
+class AsyncHashGate(Gate):
+    """Run hashes for tasks, in threads; arguments as `Gate`. Event loops may share one."""
+
+    def __init__(
+        self,
+        hasher: Hasher,
+        *,
+        concurrency: int | None = None,
+        queue: int = 64,
+        memory: Memory | None = None,
+    ) -> None:
+        super().__init__(hasher, concurrency=concurrency, queue=queue, memory=memory)
+        self._threads = Threads(self._running, "mfakit-hash")
+        self._flights: dict[object, _Flight] = {}
+
+    async def check(self, check: CheckHash) -> Verdict:
+        """Say whether the secret is right, and whether finding out took time.
+
+        Raises:
+            BusyError: No place is left; nothing was found out.
+            HashingError: Argon2 could not run; nothing was found out.
+        """
+        tag = self._memory.tag(check)
+        if self._is_remembered(tag, check):
+            return Verdict(value=True, waited=False)
+        is_right = await self._fly(tag, check.account_id, lambda: self._verify(check))
+        return self._found_out(tag, check, is_right=is_right)
+
+    async def hash(self, new: NewHashes) -> list[tuple[Secret, Secret]]:
+        """Return each secret with its hash. Raises as `check` does."""
+        return await self._fly(object(), new.account_id, lambda: self._hash(new))
+
+    async def aclose(self) -> None:
+        """Wait for the runs and let the threads go; used again, it begins new ones."""
+        await self._threads.aclose()
+
+    async def _fly(self, key: object, account_id: str, run: Callable[[], T]) -> T:
+        with self._lock:
+            is_pilot = key not in self._flights
+            flight = self._take_off(key, account_id, run) if is_pilot else self._flights[key]
+            flight.waiting += 1
+        try:
+            # The shield: who is cancelled does not cancel the run for the others.
+            result: T = await asyncio.shield(asyncio.wrap_future(flight.future))
+        except Exception:
+            if is_pilot:
+                raise
+            raise BusyError from None  # the run failed: nothing is known
+        else:
+            return result
+        finally:
+            with self._lock:
+                flight.waiting -= 1
+                if not flight.waiting:
+                    flight.future.cancel()  # does nothing to a run that has begun
+
+    def _take_off(self, key: object, account_id: str, run: Callable[[], Any]) -> _Flight:
+        self._places.take(account_id)
+        try:
+            flight = self._flights[key] = _Flight(self._threads.submit(run))
+        except Exception as error:  # no thread can be begun
+            self._places.leave(account_id)
+            raise HashingError from error
+        flight.future.add_done_callback(lambda _: self._land(key, account_id))
+        return flight
+
+    def _land(self, key: object, account_id: str) -> None:
+        with self._lock:
+            del self._flights[key]
+            self._places.leave(account_id)
