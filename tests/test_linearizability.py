@@ -7,9 +7,9 @@ order": after a revocation is done, nothing is accepted. Single use is counted o
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import permutations
 from typing import Any
@@ -25,6 +25,7 @@ from mfakit import (
     MFAKitError,
     Policy,
     SignedIn,
+    Status,
     operations,
 )
 from mfakit.core.record import Record, decode_record
@@ -39,6 +40,7 @@ from mfakit.testing import (
     VirtualAuthenticator,
     every_interleaving,
 )
+from mfakit.testing.interleaving_aio import SteppedAsyncMFA
 
 BY = {"actor": "operator", "reason": "ticket"}
 POLICY = Policy(issuer="Example")
@@ -46,11 +48,8 @@ OLD_KEYS = KeyRing({"old": b"o" * 32})
 KEYS = KeyRing({"new": b"n" * 32, "old": b"o" * 32})
 
 Call = Callable[[Any], Any]
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+STATUS: Call = lambda m: m.status("ann")  # noqa: E731
+PASSCODES: Call = lambda m: m.passcodes("ann")  # noqa: E731
 
 
 class LoggedStore(MemoryStore):
@@ -77,20 +76,22 @@ class LoggedStore(MemoryStore):
 class World:
     """An account as it stands before the race, and the operations that race on it."""
 
+    driver: Callable[[World], Any]
+
     def __init__(self, store: MemoryStore, clock: FixedClock, policy: Policy) -> None:
         self.rows = dict(store._rows)
         self.now = clock.now
         self.policy = policy
         self.operations: dict[str, Call] = {}
 
-    def begin(self, *names: str) -> Callable[[], tuple[LoggedMFA, list[Call]]]:
-        return lambda: (LoggedMFA(self), [self.operations[name] for name in names])
+    def begin(self, *names: str) -> Callable[[], tuple[Logged, list[Call]]]:
+        return lambda: (self.driver(self), [self.operations[name] for name in names])
 
 
-class LoggedMFA(SteppedMFA):
+class Logged:
     """Remember the events, and which operation made each step."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, **options: Any) -> None:
         self.told: list[AuditEvent] = []
         self.log: list[int] = []
         self.store = LoggedStore(world.rows)
@@ -102,6 +103,7 @@ class LoggedMFA(SteppedMFA):
             clock=FixedClock(world.now),
             hasher=CheapHasher(),
             hash_concurrency=1,
+            **options,
         )
         self._begun = 0
 
@@ -128,7 +130,35 @@ class LoggedMFA(SteppedMFA):
         return None if row is None else decode_record(row, self._env.vault)
 
 
-def run(mfa: LoggedMFA, call: Call) -> Any:
+class LoggedMFA(Logged, SteppedMFA):
+    def ask(self, call: Call) -> Any:
+        """Return the value of a call that meets nobody."""
+        return call(self)
+
+
+class LoggedAsyncMFA(Logged, SteppedAsyncMFA):
+    def ask(self, call: Call) -> Any:
+        """Return the value of a call that meets nobody."""
+        return self.loop.run_until_complete(call(self))
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """One for all worlds; no step of one is left when the next is made."""
+    with asyncio.Runner() as runner:
+        yield runner.get_loop()
+
+
+@pytest.fixture(autouse=True, params=["MFA", "AsyncMFA"])
+def _driver(
+    request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each race is run through both drivers."""
+    drivers = {"MFA": LoggedMFA, "AsyncMFA": lambda world: LoggedAsyncMFA(world, loop=loop)}
+    monkeypatch.setattr(World, "driver", staticmethod(drivers[request.param]), raising=False)
+
+
+def run(mfa: Logged, call: Call) -> Any:
     """Return the outcome of a call that meets nobody."""
     steps = mfa.begin(call)
     while not steps.is_done:
@@ -193,7 +223,7 @@ def _on_anything() -> dict[str, Call]:
         "import": lambda m: m.import_authenticator("ann", "JBSWY3DPEHPK3PXP" * 2, **BY),
         "begin_login": lambda m: m.begin_login("ann", password_verified=True),
         "client_password": _client("pw"),
-        "status": lambda m: m.status("ann").state,
+        "status": STATUS,
     }
 
 
@@ -351,6 +381,8 @@ def kind_of(outcome: Any) -> Any:
             return "ClientSignedIn", outcome.via
         case CodeRequired():
             return "CodeRequired", outcome.methods
+        case Status():
+            return outcome.state
         case int():
             return outcome
         case tuple():
@@ -360,9 +392,9 @@ def kind_of(outcome: Any) -> Any:
     return type(outcome).__name__
 
 
-def result_of(world: World, mfa: LoggedMFA, outcomes: Sequence[Any]) -> Any:
+def result_of(world: World, mfa: Any, outcomes: Sequence[Any]) -> Any:
     """Outcomes and account without what is random. Opening the record checks its invariants."""
-    kinds, record, status = tuple(map(kind_of, outcomes)), mfa.record, mfa.status("ann")
+    kinds, record, status = tuple(map(kind_of, outcomes)), mfa.record, mfa.ask(STATUS)
     if record is None:
         return kinds, ("missing", status.state, status.epoch)
     row = world.rows.get("ann")
@@ -385,7 +417,7 @@ def result_of(world: World, mfa: LoggedMFA, outcomes: Sequence[Any]) -> Any:
 
 
 def serial_result(world: World, names: Sequence[str], order: Sequence[int]) -> Any:
-    mfa = LoggedMFA(world)
+    mfa = world.driver(world)
     outcomes = {place: run(mfa, world.operations[names[place]]) for place in order}
     return result_of(world, mfa, [outcomes[place] for place in range(len(names))])
 
@@ -395,17 +427,17 @@ def check_every_order(world: World, names: Sequence[str]) -> None:
     orders = list(permutations(range(len(names))))
     serial = {order: serial_result(world, names, order) for order in orders}
     for mfa, outcomes in every_interleaving(world.begin(*names)):
-        before = mfa.precedences()  # type: ignore[attr-defined]
+        before = mfa.precedences()
         allowed = [
             serial[order]
             for order in orders
             if all(order.index(a) < order.index(b) for a, b in before)
         ]
-        result = result_of(world, mfa, outcomes)  # type: ignore[arg-type]
+        result = result_of(world, mfa, outcomes)
         if "ContentionError" in result[0]:
             check_asked_in_vain(world, names, result)
             continue
-        assert result in allowed, (names, mfa.log, result, allowed)  # type: ignore[attr-defined]
+        assert result in allowed, (names, mfa.log, result, allowed)
         check_single_use(mfa, names, outcomes)
 
 
@@ -551,7 +583,7 @@ def test_no_guess_is_evaluated_beyond_the_cap(
         told = Counter(type(one) for one in outcomes)
         assert told[WrongCodeError] == wrong_codes
         assert told[SecondFactorLockedError] == at_once - wrong_codes
-        record: Any = mfa.record  # type: ignore[attr-defined]
+        record: Any = mfa.record
         assert record.state == state
         assert record.code_throttle.failures == before + wrong_codes
         assert record.failed_since_last == before + wrong_codes
@@ -565,7 +597,7 @@ def test_no_guess_is_evaluated_during_a_wait(at_once: int) -> None:
     for mfa, outcomes in every_interleaving(world.begin(*["guess"] * at_once)):
         told = Counter(type(one) for one in outcomes)
         assert told == {WrongCodeError: 1, ThrottledError: at_once - 1}
-        assert mfa.record.code_throttle.failures == 5  # type: ignore[attr-defined]
+        assert mfa.record.code_throttle.failures == 5
 
 
 @cache
@@ -588,13 +620,13 @@ def test_the_25th_passcode_is_made_once(names: tuple[str, ...]) -> None:
         refused = [one for one in outcomes if isinstance(one, MFAKitError)]
         assert len(refused) == len(names) - 1
         assert all(isinstance(one, LimitReachedError) for one in refused)
-        assert len(mfa.passcodes("ann")) == 25
+        assert len(mfa.ask(PASSCODES)) == 25
 
 
 def test_one_label_is_given_once() -> None:
     for mfa, outcomes in every_interleaving(_world_of_passcodes(0).begin("A", "A")):
         assert sorted(map(str, map(kind_of, outcomes))) == ["LabelTakenError", "NewPasscode"]
-        assert [one.label for one in mfa.passcodes("ann")] == ["A"]
+        assert [one.label for one in mfa.ask(PASSCODES)] == ["A"]
 
 
 @pytest.mark.parametrize("is_first_use", [True, False])
@@ -602,15 +634,15 @@ def test_one_label_is_given_once() -> None:
 def test_after_a_revocation_no_use_is_accepted(is_first_use: bool, steps_before: int) -> None:
     """However far a use had come: what it reads or writes after the revocation is refused."""
     world = enrolled_world()
-    use, mfa = world.operations["use_passcode"], LoggedMFA(world)
+    use, mfa = world.operations["use_passcode"], world.driver(world)
     if not is_first_use:
-        use(mfa)
+        mfa.ask(use)
     using = mfa.begin(use)
     for _ in range(steps_before):
         if not using.is_done:
             using.step()
     was_done = using.is_done
-    world.operations["revoke_passcode"](mfa)
+    mfa.ask(world.operations["revoke_passcode"])
     while not using.is_done:
         using.step()
     assert isinstance(using.outcome, ClientSignedIn) == was_done
@@ -621,7 +653,7 @@ def test_a_passcode_is_first_used_once() -> None:
     """Two connections at once: both are let in, the owner is told of one first use."""
     for mfa, outcomes in every_interleaving(enrolled_world().begin("use_passcode", "use_passcode")):
         assert [kind_of(one) for one in outcomes] == [("ClientSignedIn", "passcode")] * 2
-        told = [event.kind for event in mfa.told]  # type: ignore[attr-defined]
+        told = [event.kind for event in mfa.told]
         assert told.count(EventKind.PASSCODE_FIRST_USED) == 1
 
 
@@ -639,12 +671,13 @@ def test_every_order_is_tried_once() -> None:
     logs = []
     for mfa, outcomes in every_interleaving(world.begin("ann", "bob")):
         assert outcomes == [True, True]
-        logs.append("".join(map(str, mfa.log)))  # type: ignore[attr-defined]
+        logs.append("".join(map(str, mfa.log)))
     assert sorted(logs) == ["0011", "0101", "0110", "1001", "1010", "1100"]
 
 
 def test_a_refusal_without_a_step_is_an_outcome() -> None:
-    steps = LoggedMFA(enrolled_world()).begin(lambda m: m.complete_login("garbage", "123456"))
+    world = enrolled_world()
+    steps = world.driver(world).begin(lambda m: m.complete_login("garbage", "123456"))
     assert steps.is_done
     assert kind_of(steps.outcome) == "ChallengeError"
 

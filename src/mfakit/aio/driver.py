@@ -177,8 +177,8 @@ async def _finish(work: Coroutine[Any, Any, T]) -> T:
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
-            # Asked for, so that it is never "not retrieved"; who was cancelled does not hear of it.
-            task.cancelled() or task.exception()
+            if not task.cancelled():
+                task.exception()  # who was cancelled does not hear of it: it is retrieved here
             raise cancelled
         return task.result()
     finally:

@@ -53,14 +53,15 @@ __all__ = ["AsyncMFA"]
 class AsyncMFA(AsyncDriver):
     """Two-step verification for the mailboxes of one platform.
 
-    Make one for the process and share it. It holds threads for Argon2: close it (`aclose`, `async with`).
+    Make one for the process and share it. It begins threads for Argon2: close it with `aclose`, or
+    use it in `async with`.
 
     Args:
         store: Where the records are: an `AsyncStore`, or `InThreads` around another.
         keys: The key ring that seals them.
         policy: One `Policy`, or a callable from account id to `Policy`, plain or awaitable.
-        events: Called with each `AuditEvent` after its write, and awaited if awaitable. What it raises is
-            logged, no more; while it hangs, the call hangs, cancelled or not.
+        events: Called with each `AuditEvent` after its write, and awaited if awaitable; what it
+            raises is logged, no more. While it hangs the call hangs, cancelled or not.
         realm: Name of this installation, 1-64 characters; never change it.
         clock: Unix seconds; the server's own clock, kept right by NTP.
         hasher: Hashes passcodes and recovery codes.

@@ -8,17 +8,42 @@ of threads, processes or hosts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mfakit.errors import MFAKitError
 from mfakit.operations import Answer, Load, Operation, Write
 from mfakit.service import MFA
 
-__all__ = ["SteppedMFA", "every_interleaving"]
+__all__ = ["Stepped", "SteppedMFA", "Stepping", "every_interleaving"]
 
 T = TypeVar("T")
 CheckPassword = Callable[[str], str | None]
-Call = Callable[[MFA], Any]
+Call = Callable[[Any], Any]
+
+
+class Stepping(Protocol):
+    """One call, stopped before its next load or write.
+
+    Attributes:
+        is_done: It has come to its end.
+        outcome: Its value then, or the `MFAKitError` that it raised.
+    """
+
+    is_done: bool
+    outcome: Any
+
+    def step(self) -> None:
+        """Do the load or write that is due, and go on to the next."""
+
+
+class Stepped(Protocol):
+    """An `MFA` or `AsyncMFA` whose calls can be run a step at a time."""
+
+    def begin(self, call: Call) -> Stepping:
+        """Return the steps of one call, none of them done."""
+
+
+S = TypeVar("S", bound=Stepped)
 
 
 class _Captured(Exception):
@@ -50,6 +75,9 @@ class SteppedMFA(MFA):
         finally:
             self._is_capturing = False
         raise TypeError("The call ran no operation.")
+
+    def _pause(self, lost: int) -> None:
+        """The order of the steps decides who comes first; no time passes."""
 
 
 class Steps:
@@ -94,16 +122,16 @@ class Steps:
 
 
 def every_interleaving(
-    begin: Callable[[], tuple[SteppedMFA, Sequence[Call]]],
-) -> Iterator[tuple[SteppedMFA, list[Any]]]:
+    begin: Callable[[], tuple[S, Sequence[Call]]],
+) -> Iterator[tuple[S, list[Any]]]:
     """Run the same calls in every order of their loads and writes.
 
     Args:
-        begin: Makes a new world: an `MFA` on a new store, and the calls to run at once. It is called
-            for each order, and must make the same world each time.
+        begin: Makes a new world: a `SteppedMFA` (or its asynchronous twin) on a new store, and the
+            calls to run at once. It is called for each order, and must make the same world each time.
 
     Yields:
-        The `MFA` and the outcome of each call: its value, or the `MFAKitError` it would have raised.
+        The stepped `MFA` and the outcome of each call: its value, or the `MFAKitError` it would have raised.
     """
     schedule: list[int] = []
     while True:
