@@ -6,6 +6,7 @@ token) and to operational failures below it: a missing key, a store that fails, 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from attrs import asdict
 from unit_world import KEY, PASSWORD, Owner, World
 
 import mfakit
+from aio_world import Blocked
 from mfakit import KeyRing, Policy
+from mfakit.aio import AsyncMFA, InThreads
 from mfakit.core.encoding import decode_base64
 from mfakit.core.secret import Secret
 from mfakit.errors import ContentionError, HashingError, MFAKitError
@@ -26,6 +29,27 @@ from mfakit.testing import CheapHasher
 
 PACKAGE = str(Path(mfakit.__file__).parent)
 OTHER_KEY = bytes(range(7, 39))
+
+
+@pytest.fixture(autouse=True, params=["MFA", "AsyncMFA"])
+def _driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whether it blocks or awaits, on a store in threads."""
+    if request.param == "MFA":
+        yield
+        return
+    opened: list[AsyncMFA | InThreads] = []
+    with asyncio.Runner() as runner:
+
+        def make(store: Any, keys: KeyRing, **options: Any) -> Blocked:
+            threads = InThreads(store, threads=1)
+            mfa = AsyncMFA(threads, keys, **options)
+            opened.extend((mfa, threads))
+            return Blocked(mfa, runner.get_loop())
+
+        monkeypatch.setattr("unit_world.MFA", make)
+        yield
+        for one in opened:
+            runner.run(one.aclose())
 
 
 def _frames(error: BaseException) -> Iterator[tuple[str, str]]:
