@@ -75,19 +75,16 @@ class AsyncHashGate(Gate):
             flight = self._take_off(key, account_id, run) if is_pilot else self._flights[key]
             flight.waiting += 1
         try:
-            # The shield: who is cancelled does not cancel the run for the others.
-            result: T = await asyncio.shield(asyncio.wrap_future(flight.future))
-        except Exception:
-            if is_pilot:
-                raise
-            raise BusyError from None  # the run failed: nothing is known
-        else:
-            return result
+            await _landing(flight.future)
         finally:
             with self._lock:
                 flight.waiting -= 1
                 if not flight.waiting:
                     flight.future.cancel()  # does nothing to a run that has begun
+        if not is_pilot and flight.future.exception() is not None:
+            raise BusyError  # the run failed: nothing is known
+        result: T = flight.future.result()
+        return result
 
     def _take_off(self, key: object, account_id: str, run: Callable[[], Any]) -> _Flight:
         self._places.take(account_id)
@@ -103,3 +100,16 @@ class AsyncHashGate(Gate):
         with self._lock:
             del self._flights[key]
             self._places.leave(account_id)
+
+
+async def _landing(future: Future[Any]) -> None:
+    """Wait for a run. Who is cancelled meanwhile does not cancel it for the others."""
+    landed = asyncio.wrap_future(future)
+    landed.add_done_callback(_retrieve)
+    await asyncio.wait((landed,))
+
+
+def _retrieve(landed: asyncio.Future[Any]) -> None:
+    """Look at an error, or it is reported as never retrieved when nobody waits any more."""
+    if not landed.cancelled():
+        landed.exception()

@@ -1,0 +1,549 @@
+"""Argon2 off the event loop: shared runs, bounded runs, waiters that go away, threads that end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aio_world import run, until
+from mfakit import Argon2Hasher, KeyRing, Policy
+from mfakit.aio import AsyncMFA, InThreads
+from mfakit.aio.gate import AsyncHashGate
+from mfakit.core.decision import CheckHash, NewHashes
+from mfakit.core.secret import Secret
+from mfakit.errors import BusyError, HashingError, StoreUnavailableError
+from mfakit.storage import StoredRecord
+from mfakit.storage.memory import MemoryStore
+from mfakit.storage.sqlite import SQLiteStore
+
+
+class SlowHasher:
+    """Each run waits until it is let go; counts runs, and how many ran at once."""
+
+    def __init__(self) -> None:
+        self.lock, self.go = threading.Lock(), threading.Event()
+        self.runs = self.running = self.most = 0
+
+    def check_cost(self, policy: Policy) -> None:
+        """Any."""
+
+    def verify(self, stored: str, secret: Secret) -> bool:
+        with self.lock:
+            self.runs += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+        assert self.go.wait(10)
+        with self.lock:
+            self.running -= 1
+        if stored == "broken":
+            raise HashingError
+        return secret.reveal() == b"right"
+
+    def hash(self, secret: Secret, policy: Policy) -> str:
+        self.verify("", secret)
+        return f"hash-{secret.reveal().decode()}"
+
+
+def _check(
+    secret: bytes = b"right", account: str = "ann", stored: str = "s", remember: int = 60
+) -> CheckHash:
+    return CheckHash(
+        account_id=account,
+        item_id="i",
+        sealed=stored,
+        unseal=lambda: Secret(stored.encode()),
+        secret=Secret(secret),
+        remember_seconds=remember,
+    )
+
+
+async def _ask(gate: AsyncHashGate, check: CheckHash) -> tuple[bool, bool]:
+    """Is it right, and did finding out take so long that the row must be read again?"""
+    verdict = await gate.check(check)
+    return verdict.value, verdict.waited
+
+
+def _waiting(gate: AsyncHashGate) -> int:
+    return gate._places._taken.total()
+
+
+def _tasks(*work: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
+    return [asyncio.create_task(one) for one in work]
+
+
+def with_gate(
+    main: Callable[[AsyncHashGate, SlowHasher], Coroutine[Any, Any, None]], **options: Any
+) -> None:
+    """Run a test on a gate; at its end no place, flight or thread may be left."""
+
+    async def whole() -> None:
+        hasher = SlowHasher()
+        gate = AsyncHashGate(hasher, **options)
+        try:
+            await main(gate, hasher)
+        finally:
+            hasher.go.set()
+            await gate.aclose()
+        assert (_waiting(gate), gate._flights, hasher.running) == (0, {}, 0)
+
+    run(whole())
+    assert not [one for one in threading.enumerate() if one.name.startswith("mfakit-hash")]
+
+
+# ------------------------------------------------------------------------------- shared and bounded
+
+
+@pytest.mark.parametrize(("secret", "right"), [(b"right", True), (b"wrong", False)])
+def test_identical_attempts_share_one_run(secret: bytes, right: bool) -> None:
+    """Eight connections of one phone: one Argon2 run, one answer, one place."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, _check(secret)) for _ in range(8)))
+        await until(lambda: hasher.runs == 1)
+        assert _waiting(gate) == 1
+        hasher.go.set()
+        assert await asyncio.gather(*tasks) == [(right, True)] * 8
+        assert hasher.runs == 1
+
+    with_gate(main, concurrency=4)
+
+
+def test_attempts_that_differ_in_anything_do_not_share() -> None:
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        checks = [
+            _check(),
+            _check(b"wrong"),
+            _check(account="bob"),
+            _check(account="cy", stored="t"),
+        ]
+        tasks = _tasks(*(_ask(gate, one) for one in checks))
+        await until(lambda: hasher.runs == 4)
+        hasher.go.set()
+        assert [value for value, _ in await asyncio.gather(*tasks)] == [True, False, True, True]
+
+    with_gate(main, concurrency=8)
+
+
+def test_runs_at_once_are_bounded_and_the_queue_too() -> None:
+    """Two run, three wait, the next is busy; all that were taken are answered."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, _check(account=f"user-{n}")) for n in range(5)))
+        await until(lambda: hasher.runs == 2)
+        with pytest.raises(BusyError):
+            await gate.check(_check(account="late"))
+        with pytest.raises(BusyError):
+            await gate.hash(_new("late"))
+        hasher.go.set()
+        assert await asyncio.gather(*tasks) == [(True, True)] * 5
+        assert (hasher.runs, hasher.most) == (5, 2)
+        assert await _ask(gate, _check(account="late")) == (True, True)
+
+    with_gate(main, concurrency=2, queue=3)
+
+
+def test_one_account_takes_two_places_at_most() -> None:
+    """A third different attempt on one account is busy, and others are not affected."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, _check(one)) for one in (b"1", b"2")))
+        await until(lambda: _waiting(gate) == 2)
+        with pytest.raises(BusyError):
+            await gate.check(_check(b"3"))
+        tasks += _tasks(_ask(gate, _check(b"1")), _ask(gate, _check(account="bob")))
+        await until(lambda: _waiting(gate) == 3)
+        hasher.go.set()
+        assert [value for value, _ in await asyncio.gather(*tasks)] == [False, False, False, True]
+
+    with_gate(main, concurrency=1)
+
+
+def test_a_run_that_fails_says_nothing_about_the_secret() -> None:
+    """The one that ran gets the error, those that waited are busy, nobody is told "wrong"."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, _check(stored="broken")) for _ in range(4)))
+        await until(lambda: hasher.runs == 1)
+        hasher.go.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in results] == [HashingError, BusyError, BusyError, BusyError]
+        assert await _ask(gate, _check()) == (True, True)
+
+    with_gate(main)
+
+
+def _new(account_id: str = "ann") -> NewHashes:
+    secrets = Secret(b"one"), Secret(b"two")
+    return NewHashes(account_id=account_id, purpose="p", secrets=secrets, policy=Policy())
+
+
+def test_new_hashes_keep_their_order_and_are_never_shared() -> None:
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        hasher.go.set()
+        for hashed in await asyncio.gather(gate.hash(_new()), gate.hash(_new())):
+            assert [(one.reveal(), text.reveal().decode()) for one, text in hashed] == [
+                (b"one", "hash-one"),
+                (b"two", "hash-two"),
+            ]
+        assert hasher.runs == 4
+
+    with_gate(main, concurrency=1, queue=1)
+
+
+def test_a_success_is_remembered_and_a_failure_is_not() -> None:
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        hasher.go.set()
+        right = [await _ask(gate, _check()) for _ in range(3)]
+        assert right == [(True, True), (True, False), (True, False)]
+        assert hasher.runs == 1
+        assert [await _ask(gate, _check(b"wrong")) for _ in range(3)] == [(False, True)] * 3
+        assert [await _ask(gate, _check(remember=0)) for _ in range(2)] == [(True, True)] * 2
+        assert hasher.runs == 6
+
+    with_gate(main)
+
+
+# ------------------------------------------------------------------------------ waiters that go away
+
+
+@pytest.mark.parametrize("goes", [0, 1, 2])
+def test_one_of_the_waiters_is_cancelled(goes: int) -> None:
+    """Whoever it is, the one that began it too: the others get their answer from the same run."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, _check()) for _ in range(3)))
+        await until(lambda: hasher.runs == 1)
+        tasks[goes].cancel()
+        await asyncio.wait([tasks[goes]], timeout=1)
+        assert tasks[goes].cancelled()
+        assert _waiting(gate) == 1
+        hasher.go.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [one for one in results if one == (True, True)] == [(True, True)] * 2
+        assert hasher.runs == 1
+        assert await _ask(gate, _check()) == (True, False)  # the others made it remembered
+
+    with_gate(main)
+
+
+def test_a_run_that_waits_and_loses_one_of_its_waiters_still_runs() -> None:
+    """Not begun yet, shared by two, one goes: it stays in the queue for the other."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        first = _tasks(_ask(gate, _check(account="first")))
+        await until(lambda: hasher.runs == 1)
+        tasks = _tasks(*(_ask(gate, _check()) for _ in range(2)))
+        await until(lambda: _waiting(gate) == 2)
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await asyncio.wait([tasks[0]])
+        hasher.go.set()
+        assert await asyncio.gather(*first, tasks[1]) == [(True, True)] * 2
+
+    with_gate(main, concurrency=1)
+
+
+def test_a_run_that_nobody_waits_for_is_dropped_if_it_has_not_begun() -> None:
+    """Clients that hang up do not fill the queue: their places are free at once."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        first = _tasks(_ask(gate, _check(account="first")))
+        await until(lambda: hasher.runs == 1)
+        for _ in range(20):
+            tasks = _tasks(*(_ask(gate, _check()) for _ in range(2)), gate.hash(_new("bob")))
+            await until(lambda: _waiting(gate) == 3)
+            for one in tasks:
+                one.cancel()
+            await asyncio.wait(tasks)
+            assert _waiting(gate) == 1
+        hasher.go.set()
+        assert await asyncio.gather(*first) == [(True, True)]
+        assert hasher.runs == 1
+
+    with_gate(main, concurrency=1, queue=2)
+
+
+def test_a_run_that_has_begun_is_finished_and_keeps_its_place_till_then() -> None:
+    """A thread cannot be stopped, so its place is taken until it is free; who comes again joins it."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(_ask(gate, _check()))
+        await until(lambda: hasher.runs == 1)
+        tasks[0].cancel()
+        await asyncio.wait(tasks)
+        assert _waiting(gate) == 1
+        with pytest.raises(BusyError):
+            await gate.check(_check(account="bob"))
+        again = _tasks(_ask(gate, _check()))
+        await asyncio.sleep(0.01)
+        hasher.go.set()
+        assert await asyncio.gather(*again) == [(True, True)]
+        assert hasher.runs == 1
+
+    with_gate(main, concurrency=1, queue=0)
+
+
+def test_a_failure_that_nobody_hears_of_is_no_complaint() -> None:
+    """Everybody was cancelled and the run fails: no "exception was never retrieved"."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, _check(stored="broken")) for _ in range(2)))
+        await until(lambda: hasher.runs == 1)
+        for one in tasks:
+            one.cancel()
+        await asyncio.wait(tasks)
+        hasher.go.set()
+        await until(lambda: _waiting(gate) == 0)
+
+    with_gate(main)
+
+
+def test_when_no_thread_can_be_begun_nothing_is_known_and_no_place_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        def start(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        hasher.go.set()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            for call in (gate.check(_check()), gate.hash(_new())):
+                with pytest.raises(HashingError):
+                    await call
+            assert (_waiting(gate), gate._flights) == (0, {})
+        assert await _ask(gate, _check()) == (True, True)
+
+    with_gate(main)
+
+
+def test_it_goes_on_after_aclose_and_in_another_loop() -> None:
+    """Closed, it has no thread; used again, in the same loop or the next, it begins new ones."""
+    hasher = SlowHasher()
+    hasher.go.set()
+    gate = AsyncHashGate(hasher)
+
+    async def main() -> None:
+        for _ in range(2):
+            assert (await gate.check(_check(b"wrong"))).value is False
+            await gate.aclose()
+            await gate.aclose()
+
+    run(main())
+    run(main())
+    assert hasher.runs == 4
+
+
+def test_a_loop_that_ends_in_the_middle_of_a_run_leaves_no_place_taken() -> None:
+    """The next loop can check the very same thing."""
+    hasher = SlowHasher()
+    gate = AsyncHashGate(hasher, concurrency=1, queue=0)
+
+    async def main() -> None:
+        task = asyncio.create_task(_ask(gate, _check()))
+        await until(lambda: hasher.runs == 1)
+        assert not task.done()
+
+    asyncio.run(main())
+    hasher.go.set()
+    end = time.monotonic() + 10
+    while _waiting(gate):
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+    async def again() -> None:
+        assert await _ask(gate, _check()) == (True, True)
+        await gate.aclose()
+
+    run(again())
+
+
+FORKED = """
+import asyncio, os, sys
+from mfakit import KeyRing
+from mfakit.aio import AsyncMFA, InThreads
+from mfakit.storage.sqlite import SQLiteStore
+from mfakit.testing import CheapHasher, FixedClock, VirtualAuthenticator
+
+clock = FixedClock()
+store = InThreads(SQLiteStore(sys.argv[1]), threads=1)
+mfa = AsyncMFA(store, KeyRing({"k": bytes(range(32))}), clock=clock, hasher=CheapHasher(), hash_concurrency=1)
+
+async def enroll(account_id):
+    proof = await mfa.password_proof(account_id, password_verified=True)
+    offer = await mfa.begin_enrollment(account_id, account_name="a", proof=proof)
+    app = VirtualAuthenticator(offer.uri)
+    done = await mfa.confirm_enrollment(offer.token, app.code(clock.now))
+    assert await mfa.verify_code(account_id, done.recovery_codes[0], method="recovery")
+
+asyncio.run(enroll("ann"))
+child = os.fork()
+asyncio.run(asyncio.wait_for(enroll("bob" if child else "cy"), 20))
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    print("both")
+"""
+
+
+def test_a_forked_process_begins_threads_of_its_own(tmp_path: Path) -> None:
+    """A server that forks its workers after a first use: parent and child both go on."""
+    kept = {name: os.environ[name] for name in os.environ if not name.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "mfa.db")],
+        env=kept,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("both\n", "")
+
+
+def test_the_loop_goes_on_while_argon2_runs() -> None:
+    """With the real hasher: a ticker beside ten hashes never stands still for as long as they take."""
+
+    async def main() -> None:
+        gate = AsyncHashGate(Argon2Hasher(), concurrency=1)
+        policy = Policy(argon2_memory_kib=65_536)
+        secrets = tuple(Secret(str(n).encode()) for n in range(10))
+        gaps: list[float] = []
+
+        async def tick() -> None:
+            last = time.monotonic()
+            while True:
+                await asyncio.sleep(0.001)
+                now = time.monotonic()
+                gaps.append(now - last)
+                last = now
+
+        ticker = asyncio.create_task(tick())
+        started = time.monotonic()
+        new = NewHashes(account_id="ann", purpose="p", secrets=secrets, policy=policy)
+        hashed = await gate.hash(new)
+        took = time.monotonic() - started
+        ticker.cancel()
+        await asyncio.wait([ticker])
+        await gate.aclose()
+        assert hashed[0][1].reveal().startswith(b"$argon2id$")
+        # On the loop it would be one gap as long as all of it.
+        assert len(gaps) > 20
+        assert max(gaps) < took / 3, (max(gaps), took)
+
+    run(main())
+
+
+# ------------------------------------------------------------------------------------- InThreads
+
+
+def _row(account_id: str = "ann", revision: int = 1) -> StoredRecord:
+    from mfakit.storage import Summary
+
+    return StoredRecord(
+        account_id=account_id, revision=revision, document=b"{}", summary=Summary(state="none")
+    )
+
+
+class HeldStore(MemoryStore):
+    """Each call waits until it is let go; counts how many run at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go, self.lock_ = threading.Event(), threading.Lock()
+        self.begun = self.running = self.most = 0
+
+    def load(self, account_id: str) -> StoredRecord | None:
+        return self._held(lambda: super(HeldStore, self).load(account_id))
+
+    def create(self, new: StoredRecord) -> bool:
+        return self._held(lambda: super(HeldStore, self).create(new))
+
+    def _held(self, call: Callable[[], Any]) -> Any:
+        with self.lock_:
+            self.begun += 1
+            self.running += 1
+            self.most = max(self.most, self.running)
+        assert self.go.wait(10)
+        with self.lock_:
+            self.running -= 1
+        return call()
+
+
+def test_calls_at_once_are_bounded_and_the_loop_goes_on() -> None:
+    async def main() -> None:
+        held = HeldStore()
+        async with InThreads(held, threads=3) as store:
+            tasks = _tasks(*(store.load("ann") for _ in range(20)))
+            await until(lambda: held.begun == 3)
+            held.go.set()
+            assert await asyncio.gather(*tasks) == [None] * 20
+            assert (held.begun, held.most) == (20, 3)
+
+    run(main())
+    assert not [one for one in threading.enumerate() if one.name.startswith("mfakit-store")]
+
+
+def test_a_cancelled_write_that_was_begun_is_done() -> None:
+    """Its caller does not hear of it; the next load shows it. One not begun is never made."""
+
+    async def main() -> None:
+        held = HeldStore()
+        async with InThreads(held, threads=1) as store:
+            begun = asyncio.create_task(store.create(_row("ann")))
+            await until(lambda: held.begun == 1)
+            waiting = asyncio.create_task(store.create(_row("bob")))
+            await asyncio.sleep(0)
+            for one in (begun, waiting):
+                one.cancel()
+            await asyncio.wait([begun, waiting])
+            assert begun.cancelled()
+            assert waiting.cancelled()
+            held.go.set()
+            assert await store.load("ann") == _row("ann")
+            assert await store.load("bob") is None
+
+    run(main())
+
+
+def test_it_closes_the_store_it_was_given(tmp_path: Path) -> None:
+    """Its connections are closed with it; used again, both begin anew."""
+
+    async def main() -> None:
+        inner = SQLiteStore(tmp_path / "mfa.db")
+        async with InThreads(inner) as store:
+            assert await store.create(_row())
+            assert inner._idle
+        assert inner._idle == []
+        assert await store.replace(_row(revision=2), expected=1)
+        page = await store.scan(cursor=None, limit=10)
+        assert [one.revision for one in page.records] == [2]
+        assert await store.delete("ann", expected=2)
+        await store.aclose()
+        assert repr(store) == f"InThreads({inner!r})"
+
+    run(main())
+
+
+def test_a_store_whose_thread_cannot_be_begun_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with AsyncMFA(InThreads(MemoryStore()), KeyRing({"k": bytes(range(32))})) as mfa:
+
+            def start(self: threading.Thread) -> None:
+                raise RuntimeError("can't start new thread")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", start)
+                with pytest.raises(StoreUnavailableError):
+                    await mfa.status("ann")
+            assert (await mfa.status("ann")).state == "not_enrolled"
+
+    run(main())
