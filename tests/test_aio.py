@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aio_world import run
+from aio_world import run, until
 from mfakit import MFA, AuditEvent, KeyRing, MFAKitError, Policy
 from mfakit.aio import AsyncMFA, InThreads
 from mfakit.errors import (
@@ -372,6 +372,32 @@ def test_a_loop_that_shuts_down_in_a_write_leaves_nothing_behind() -> None:
         assert platform.told == []
 
     run(main())
+
+
+def test_a_loop_that_shuts_down_in_a_sink_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    """No failure of the sink is logged, and it is told nothing more."""
+    world, ann = _world()
+    telling: list[str] = []
+
+    async def sink(event: AuditEvent) -> None:
+        telling.append(event.kind.value)
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        platform = Platform(world, events=sink)
+        call = platform.mfa.regenerate_recovery_codes("ann", proof=world.proof(ann))
+        task = asyncio.create_task(call)
+        await until(lambda: telling)
+        for one in asyncio.all_tasks() - {asyncio.current_task()}:
+            one.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await platform.mfa.aclose()
+        assert len(platform.store.won) == 1
+
+    run(main())
+    assert len(telling) == 1
+    assert not [one for one in caplog.records if one.name == "mfakit"]
 
 
 # ------------------------------------------------------------------------- check_password, policy
