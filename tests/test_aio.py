@@ -7,25 +7,30 @@ import contextvars
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aio_world import run, until
-from mfakit import MFA, AuditEvent, KeyRing, MFAKitError, Policy
+from mfakit import MFA, AuditEvent, KeyRing, MFAKitError, Policy, SignedIn
 from mfakit.aio import AsyncMFA, InThreads
 from mfakit.errors import (
     BusyError,
+    ChallengeError,
     ContentionError,
     CredentialRefusedError,
     PasswordCheckFailedError,
     PolicyUnavailableError,
     StoreConfigurationError,
     StoreUnavailableError,
+    ThrottledError,
     WrongCodeError,
 )
 from mfakit.storage import Page, Store, StoredRecord
 from mfakit.storage.memory import MemoryStore
+from mfakit.storage.sqlite import SQLiteStore
 from mfakit.testing import CheapHasher
 from world import PASSWORD, Person, World
 
@@ -450,6 +455,17 @@ def test_an_awaitable_is_awaited_once_and_no_deeper() -> None:
     run(main())
 
 
+def test_no_check_is_no_yes() -> None:
+    none: Any = None
+
+    async def main() -> None:
+        mfa = Platform(World(MemoryStore())).mfa
+        with pytest.raises(CredentialRefusedError):
+            await mfa.authenticate_client("ann", PASSWORD, protocol="imap", check_password=none)
+
+    run(main())
+
+
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 def test_a_coroutine_given_to_the_blocking_one_stays_a_refusal() -> None:
     """`MFA` with the check that was written for `AsyncMFA`: refused, never accepted."""
@@ -764,3 +780,53 @@ def test_records_are_those_of_the_blocking_one(tmp_path: Any) -> None:
 
     run(main())
     assert isinstance(world.mfa, MFA)
+
+
+# ------------------------------------------------------------------------------------------- races
+
+
+def _attempt(what: str, world: World, ann: Person) -> Call:
+    """A call that only one of many can win."""
+    challenges = [world.challenge(ann) for _ in range(8)]
+    if what == "code":
+        code = world.fresh_code(ann.app)
+        return lambda m: m.complete_login(challenges.pop(), code)
+    recovery = ann.recovery_codes.pop()
+    if what == "challenge":
+        return lambda m: m.complete_login(challenges[0], recovery, method="recovery")
+    return lambda m: m.complete_login(challenges.pop(), recovery, method="recovery")
+
+
+@pytest.mark.parametrize("what", ["code", "recovery_code", "challenge"])
+@pytest.mark.parametrize("loops", [1, 2])
+def test_of_many_at_once_one_wins(what: str, loops: int, tmp_path: Path) -> None:
+    """Eight tasks in one loop, or four in each of two loops in threads, on SQLite: exactly one."""
+    world = World(SQLiteStore(tmp_path / "mfa.db", synchronous="NORMAL"))
+    world.set_policy(throttle_free_failures=10)
+    ann = world.enroll()
+    hasher = CheapHasher()
+    options: dict[str, Any] = {"policy": world.policy, "clock": world.clock, "hasher": hasher}
+    store = InThreads(world.store, threads=4)
+    mfa = AsyncMFA(store, KeyRing(world.keys), events=world.events.append, **options)
+
+    async def some(call: Call, number: int) -> list[Any]:
+        return await asyncio.gather(*(_outcome(call, mfa) for _ in range(number)))
+
+    for _ in range(8):
+        world.pass_time(hours=2)
+        call = _attempt(what, world, ann)
+        with ThreadPoolExecutor(loops) as threads:
+            running = [threads.submit(asyncio.run, some(call, 8 // loops)) for _ in range(loops)]
+            outcomes = [one for each in running for one in each.result()]
+        won = [one for one in outcomes if isinstance(one, SignedIn)]
+        lost = {type(one) for one in outcomes if not isinstance(one, SignedIn)}
+        assert len(won) == 1, outcomes
+        assert lost <= {WrongCodeError, ChallengeError, ContentionError, BusyError, ThrottledError}
+    told = [event.kind.value for event in world.events]
+    assert told.count("signed_in") == 8
+
+    async def close() -> None:
+        await mfa.aclose()
+        await store.aclose()
+
+    run(close())
