@@ -479,11 +479,7 @@ class Boom(Exception):
     """What a platform's code raises."""
 
 
-@pytest.mark.parametrize("is_awaited", [True, False])
-def test_what_the_platform_raises_is_operational(is_awaited: bool) -> None:
-    """A policy or password check that fails, before or after its first await: the cause is kept."""
-    world = World(MemoryStore())
-
+def _failing() -> dict[str, tuple[Any, type[Exception]]]:
     async def later(_: str) -> Any:
         await asyncio.sleep(0)
         raise Boom
@@ -491,17 +487,32 @@ def test_what_the_platform_raises_is_operational(is_awaited: bool) -> None:
     def now(_: str) -> Any:
         raise Boom
 
-    fails: Any = later if is_awaited else now
+    async def cancelled(_: str) -> Any:
+        other: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        other.cancel()
+        await other
+
+    return {"now": (now, Boom), "later": (later, Boom), "cancelled": (cancelled, RuntimeError)}
+
+
+@pytest.mark.parametrize("name", ["now", "later", "cancelled"])
+def test_what_the_platform_raises_is_operational(name: str) -> None:
+    """A policy or password check that fails, or waits for something that is cancelled.
+
+    The cause is kept; and a caller that nobody cancelled gets no cancellation.
+    """
+    world = World(MemoryStore())
+    fails, cause = _failing()[name]
 
     async def main() -> None:
         mfa = Platform(world).mfa
         with pytest.raises(PasswordCheckFailedError) as caught:
             await mfa.authenticate_client("ann", PASSWORD, protocol="imap", check_password=fails)
-        assert isinstance(caught.value.__cause__, Boom)
+        assert isinstance(caught.value.__cause__, cause)
         mfa = Platform(world, policy=fails).mfa
         with pytest.raises(PolicyUnavailableError) as caught_policy:
             await mfa.status("ann")
-        assert isinstance(caught_policy.value.__cause__, Boom)
+        assert isinstance(caught_policy.value.__cause__, cause)
 
     run(main())
 
@@ -661,8 +672,12 @@ def test_context_variables_reach_what_the_platform_gave() -> None:
     assert seen == {(name, request_id) for name in names for request_id in ("r1", "r2")}
 
 
-@pytest.mark.parametrize("error", [OSError("reset"), KeyError("x"), StoreUnavailableError()])
-def test_a_store_that_fails_is_unavailable_and_a_write_is_not_tried_again(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError("reset"), KeyError("x"), StoreUnavailableError(), asyncio.CancelledError()]
+)
+def test_a_store_that_fails_is_unavailable_and_a_write_is_not_tried_again(
+    error: BaseException,
+) -> None:
     world, ann = _world()
 
     async def main() -> None:

@@ -143,10 +143,6 @@ class AsyncDriver(Driver):
                 await _settled(self._events(event))
             except Exception as error:
                 log_sink_failure(error)
-            except asyncio.CancelledError as error:
-                if _is_cancelled():
-                    raise
-                log_sink_failure(error)  # of something that the sink awaits, not of this task
 
     async def _scan(self, cursor: str | None, limit: int, prefix: str) -> Page:
         scan = scan_of(self._store)
@@ -187,12 +183,16 @@ async def _finish(work: Coroutine[Any, Any, T]) -> T:
 
 async def _settled(found: object) -> object:
     """Return what a callable of the platform gave, awaited if it is awaitable."""
-    return await found if isawaitable(found) else found
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    if not isawaitable(found):
+        return found
+    try:
+        return await found
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Not this task was cancelled but something that it waited for: a failure like any other.
+        raise RuntimeError("What was awaited was cancelled.") from error
 
 
 async def _ask(check_password: PasswordCheck | None, question: CheckPassword) -> Verdict:
@@ -208,12 +208,14 @@ async def _ask(check_password: PasswordCheck | None, question: CheckPassword) ->
 async def _in_store(call: Callable[[], Any]) -> Any:
     try:
         answer = call()
-        if isawaitable(answer):
-            return await answer
+        is_asynchronous = isawaitable(answer)
+        answer = await _settled(answer)
     except errors.MFAKitError:
         raise
     except Exception as error:
         raise errors.StoreUnavailableError from error
-    raise errors.StoreConfigurationError(
-        "AsyncMFA needs an asynchronous store. Put one that blocks into mfakit.aio.InThreads."
-    )
+    if not is_asynchronous:
+        raise errors.StoreConfigurationError(
+            "AsyncMFA needs an asynchronous store. Put one that blocks into mfakit.aio.InThreads."
+        )
+    return answer
