@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
@@ -102,10 +102,7 @@ def _behind(store: Store) -> AsyncStore:
 
 def _other(row: StoredRecord, revision: int) -> StoredRecord:
     return StoredRecord(
-        account_id=row.account_id,
-        revision=revision,
-        document=os.urandom(16),
-        summary=row.summary,
+        account_id=row.account_id, revision=revision, document=os.urandom(16), summary=row.summary
     )
 
 
@@ -119,7 +116,7 @@ async def _race_coroutines(store: AsyncStore, rows: list[StoredRecord], writers:
 
 
 async def _one_won(
-    store: AsyncStore, rows: list[StoredRecord], writing: list[Awaitable[bool]]
+    store: AsyncStore, rows: list[StoredRecord], writing: Sequence[Awaitable[bool]]
 ) -> StoredRecord:
     answers = await asyncio.gather(*writing)
     winners = [row for row, won in zip(rows, answers, strict=True) if won is True]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from unittest import SkipTest
 
 from mfakit.errors import StoreUnavailableError
@@ -102,7 +102,8 @@ class Checks:
 
     THREADS = 8
     PROCESSES = 4
-    ROUNDS = 20
+    ROUNDS = 50
+    SECONDS = 0.3
     document_bytes_max = 65_536
 
     _owned: ExitStack
@@ -142,8 +143,8 @@ class Checks:
     def _scan_of(self, store: Store) -> ScanStore:
         if not hasattr(store, "scan"):
             raise NotTestedError("scan")
-        walkable: Any = store
-        return walkable  # type: ignore[no-any-return]
+        walkable: ScanStore = cast("Any", store)
+        return walkable
 
     # -- rows
 
@@ -155,10 +156,7 @@ class Checks:
         summary: Summary = SUMMARY,
     ) -> StoredRecord:
         return StoredRecord(
-            account_id=self._prefix + account,
-            revision=revision,
-            document=document,
-            summary=summary,
+            account_id=self._prefix + account, revision=revision, document=document, summary=summary
         )
 
     def _loaded(self, store: Store, account: str = "ann") -> StoredRecord:

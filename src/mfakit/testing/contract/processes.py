@@ -6,6 +6,7 @@ Processes are spawned, so a job is sent by its name: a function of a module, no 
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,8 +53,19 @@ def in_threads(store: Store, number: int, job: Job, *args: Any) -> list[Any]:
     """Run `job(member, *args)` in so many threads at once and return the answers."""
     barrier = threading.Barrier(number)
     members = [Member(store, barrier, place) for place in range(number)]
-    with ThreadPoolExecutor(number) as threads:
+    with _hasty_threads(), ThreadPoolExecutor(number) as threads:
         return list(threads.map(lambda member: job(member, *args), members))
+
+
+@contextmanager
+def _hasty_threads() -> Iterator[None]:
+    """Let Python change threads so often that they meet between a read and its write."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class Worker:
@@ -122,6 +134,8 @@ def workers(opener: Opener, number: int) -> Iterator[Callable[..., list[Any]]]:
         return [worker.hear() for worker in team]
 
     try:
+        for worker in team:
+            worker.hear()  # it has opened the store
         yield run
     finally:
         for worker in team:
@@ -131,13 +145,14 @@ def workers(opener: Opener, number: int) -> Iterator[Callable[..., list[Any]]]:
 def _work(opener: Opener, barrier: Any, place: int, connection: Connection) -> None:
     """Do jobs until the other end is closed."""
     error, store = _try(opener)
+    connection.send((error, None))
     member = Member(store, barrier, place, lambda told: connection.send((None, told)))
     while True:
         try:
             job, args = connection.recv()
         except EOFError:
             break
-        connection.send((error, None) if error else _try(job, member, *args))
+        connection.send(_try(job, member, *args))
     close(store)
 
 

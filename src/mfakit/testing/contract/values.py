@@ -14,10 +14,23 @@ _TWO_PEOPLE = (
     " deletion hits both."
 )
 _ID_COLUMN = (
-    "The id's column compares bytes: VARBINARY on MySQL and MariaDB, COLLATE \"C\" on PostgreSQL;"
+    'The id\'s column compares bytes: VARBINARY on MySQL and MariaDB, COLLATE "C" on PostgreSQL;'
     " no strip(), lower() or normalize() on the way."
 )
-_CASES = ("ann", "Ann", "ANN", "änn", "Änn", "straße", "strasse", "STRASSE", "ı", "i", "I", "İ")
+_CASES = (
+    "ann",
+    "Ann",
+    "ANN",
+    "änn",
+    "Änn",
+    "straße",
+    "strasse",
+    "STRASSE",
+    "\u0131",
+    "i",
+    "I",
+    "\u0130",
+)
 _SPACES = ("ann", "ann ", "ann  ", "ann\t", "ann\n", "ann\u00a0", "an n")
 # fmt: off
 _FORMS = (
