@@ -26,7 +26,7 @@ CANCELLATIONS = 40
 USABLE_SECONDS = 30.0
 
 
-class AsyncStoreContract(RowChecks, ValueChecks, ScanChecks, RaceChecks, FailureChecks):
+class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, RowChecks):
     """`StoreContract` for an `AsyncStore`. Override `make_store`, and the hooks that apply.
 
     Each check runs an event loop in a thread; hooks are called in that thread, and awaited if they

@@ -23,8 +23,8 @@ class CheckResult:
         name: The stable name of the check.
         promise: What the store promises, a sentence.
         outcome: "passed", "failed" or "not tested".
-        text: For a failure what is broken, what follows and where to look; for a check that was not
-            run, the hook or method that it needs; else "".
+        text: What is broken, what follows and where to look; "" unless it failed.
+        needs: The hook or method that is missing; "" unless it was not tested.
         seconds: How long it took.
     """
 
@@ -32,6 +32,7 @@ class CheckResult:
     promise: str
     outcome: Literal["passed", "failed", "not tested"]
     text: str
+    needs: str
     seconds: float
 
 
@@ -52,11 +53,11 @@ def run_check(contract: Checks, name: str) -> CheckResult:
     test: Callable[[], None] = getattr(contract, _TEST + name)
     started = time.monotonic()
     outcome: Literal["passed", "failed", "not tested"] = "passed"
-    text = ""
+    text = needs = ""
     try:
         test()
     except NotTestedError as missing:
-        outcome, text = "not tested", str(missing)
+        outcome, needs = "not tested", f"{missing.needed}()"
     except BrokenPromiseError as broken:
         outcome, text = "failed", str(broken)
     return CheckResult(
@@ -64,5 +65,6 @@ def run_check(contract: Checks, name: str) -> CheckResult:
         promise=test.__doc__ or "",
         outcome=outcome,
         text=text,
+        needs=needs,
         seconds=time.monotonic() - started,
     )

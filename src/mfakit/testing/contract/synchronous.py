@@ -17,7 +17,7 @@ from mfakit.testing.contract.values import ValueChecks
 __all__ = ["StoreContract"]
 
 
-class StoreContract(RowChecks, ValueChecks, ScanChecks, RaceChecks, FailureChecks):
+class StoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, RowChecks):
     """Tests that every store must pass.
 
     Override `make_store`, and the hooks that apply: what needs a hook that is missing is skipped.
