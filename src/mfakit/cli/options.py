@@ -75,7 +75,7 @@ def status(command: Callable[..., int]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             raise SystemExit(command(*args, **kwargs))
         except (ConfigurationError, InvalidInputError) as error:
@@ -84,6 +84,8 @@ def status(command: Callable[..., int]) -> Callable[..., None]:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return run
 

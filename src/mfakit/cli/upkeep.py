@@ -6,6 +6,7 @@ import getpass
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from shlex import quote
 
 import click
 from attrs import define, field
@@ -80,7 +81,8 @@ class Tally:
             yield table(("account", "failed by"), self.failed)
             yield "Run it again for these: the others are then unchanged."
         if self.status != "complete":
-            yield printable(f"{self.reason} Go on with: --cursor={self.cursor!r}".strip())
+            again = "the same command" if self.cursor is None else f"--cursor={quote(self.cursor)}"
+            yield printable(f"{self.reason} Go on with {again}")
 
 
 def walk(step: Step, cursor: str | None, page_size: int, what: str) -> Tally:

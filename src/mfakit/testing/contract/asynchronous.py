@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
@@ -23,7 +22,7 @@ from mfakit.testing.contract.values import ValueChecks
 __all__ = ["AsyncStoreContract"]
 
 CANCELLATIONS = 40
-USABLE_SECONDS = 30.0
+USABLE_SECONDS = 10.0
 
 
 class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, RowChecks):
@@ -131,24 +130,35 @@ async def _cancel_writes(
 ) -> None:
     for one in (row, *neighbours):
         await store.create(one)
-    begun, present, write_seconds = [row], row, 0.0
+    begun, present, whole_way = [row], row, 0
     for turn in range(CANCELLATIONS):
         new = _other(row, present.revision + 1)
         begun.append(new)
-        started = time.monotonic()
         writing = asyncio.ensure_future(store.replace(new, expected=present.revision))
-        if turn:
-            await asyncio.sleep(random.random() * 1.5 * write_seconds)  # noqa: S311 - any moment
+        if turn == 0:
+            whole_way = await _let_run(writing, None)
+        else:
+            await _let_run(writing, random.randint(0, whole_way))  # noqa: S311 - any moment
             writing.cancel()
         won = await _outcome(writing)
-        write_seconds = write_seconds or time.monotonic() - started
         present = await _still_whole(store, begun, neighbours)
         require(present == new or won is not True, "True was answered for a write that is lost.")
         require(present != new or won is not False, "False was answered for a write that won.")
 
 
+async def _let_run(writing: asyncio.Future[bool], turns: int | None) -> int:
+    """Let the loop turn until a write is done, or so many times; return how many it were."""
+    turned = 0
+    while turned != turns and not writing.done():
+        await asyncio.sleep(0)
+        turned += 1
+    return turned
+
+
 async def _outcome(writing: asyncio.Future[bool]) -> bool | None:
     """Return the answer of a write, None if it did not come to one."""
+    await asyncio.wait({writing}, timeout=USABLE_SECONDS)
+    require(writing.done(), "a cancelled write did not come to an end.")
     try:
         return await writing
     except (asyncio.CancelledError, StoreUnavailableError):
