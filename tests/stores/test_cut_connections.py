@@ -59,7 +59,7 @@ def test_who_guesses_is_caught(
 
 
 class AsyncContract(AsyncStoreContract):
-    PROCESSES, KILLS = 2, 2
+    PROCESSES, KILLS, PATIENCE_SECONDS = 2, 2, 2.0
 
     def __init__(self, kind: type[AsyncNetworkStore], server: Server) -> None:
         self.kind, self.server = kind, server

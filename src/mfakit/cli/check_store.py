@@ -28,9 +28,10 @@ _STYLES = {"passed": "green", "failed": "bold red", "not tested": "yellow"}
 
 @click.command("check-store")
 @click.argument("target", metavar="MODULE:NAME")
+@click.option("--only", multiple=True, metavar="CHECK", help="Run this check; may be repeated.")
 @json_option
 @status
-def check_store(*, target: str, as_json: bool) -> int:
+def check_store(*, target: str, only: tuple[str, ...], as_json: bool) -> int:
     """Check that a store keeps its promises.
 
     NAME is a function without arguments that returns the store (or awaits it), each time a new one
@@ -40,8 +41,11 @@ def check_store(*, target: str, as_json: bool) -> int:
     """
     click.echo(_WARNING, err=True)
     make = contract_of(target)
+    names = check_names(type(make()))
+    if unknown := set(only) - set(names):
+        raise ConfigurationError(f"There is no check {min(unknown)}.")
     _require_empty(make())
-    results = _run_all(make)
+    results = _run(make, only or names)
     show(_data(target, results), _text(results), as_json=as_json)
     return FAILED if any(one.outcome == "failed" for one in results) else DONE
 
@@ -51,8 +55,7 @@ def _require_empty(contract: Checks) -> None:
         raise ConfigurationError("The store holds accounts. Give it an empty test database.")
 
 
-def _run_all(make: Callable[[], Checks]) -> list[CheckResult]:
-    names = check_names(type(make()))
+def _run(make: Callable[[], Checks], names: Sequence[str]) -> list[CheckResult]:
     console = Console(stderr=True)
     columns = (MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
     results = []

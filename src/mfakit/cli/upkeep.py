@@ -205,8 +205,13 @@ def reset(  # the options above are its form
     return tally.exit_status
 
 
+def is_terminal() -> bool:
+    """Say whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
 def _confirm(before: datetime, prefix: str) -> None:
-    if not sys.stdin.isatty():
+    if not is_terminal():
         raise click.UsageError("There is no terminal to ask at. Add --yes if you mean it.")
     which = f"account that begins with {prefix!r} and" if prefix else "account that"
     click.confirm(

@@ -21,9 +21,6 @@ from mfakit.testing.contract.values import ValueChecks
 
 __all__ = ["AsyncStoreContract"]
 
-CANCELLATIONS = 40
-USABLE_SECONDS = 10.0
-
 
 class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, RowChecks):
     """`StoreContract` for an `AsyncStore`. Override `make_store`, and the hooks that apply.
@@ -31,6 +28,9 @@ class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, Row
     Each check runs an event loop in a thread; hooks are called in that thread, and awaited if they
     are coroutine functions.
     """
+
+    CANCELLATIONS = 40
+    PATIENCE_SECONDS = 10.0
 
     _loop: LoopThread
 
@@ -90,7 +90,55 @@ class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, Row
         """A cancelled write leaves the old row or the new one, and the store goes on working."""
         store = self._own(self._make())
         neighbours = [self._row(f"user-{place}", place + 5) for place in range(self.THREADS)]
-        self._loop.call(_cancel_writes, store.store, self._row(), neighbours)
+        self._loop.call(self._cancel_writes, store.store, self._row(), neighbours)
+
+    # -- helpers
+
+    async def _cancel_writes(
+        self, store: AsyncStore, row: StoredRecord, neighbours: list[StoredRecord]
+    ) -> None:
+        for one in (row, *neighbours):
+            await store.create(one)
+        begun, present, whole_way = [row], row, 0
+        for turn in range(self.CANCELLATIONS):
+            new = _other(row, present.revision + 1)
+            begun.append(new)
+            writing = asyncio.ensure_future(store.replace(new, expected=present.revision))
+            if turn == 0:
+                whole_way = await _let_run(writing, None)
+            else:
+                await _let_run(writing, random.randint(0, whole_way))  # noqa: S311 - any moment
+                writing.cancel()
+            won = await self._outcome(writing)
+            present = await self._still_whole(store, begun, neighbours)
+            require(
+                present == new or won is not True, "True was answered for a write that is lost."
+            )
+            require(present != new or won is not False, "False was answered for a write that won.")
+
+    async def _outcome(self, writing: asyncio.Future[bool]) -> bool | None:
+        """Return the answer of a write, None if it did not come to one."""
+        await asyncio.wait({writing}, timeout=self.PATIENCE_SECONDS)
+        require(writing.done(), "a cancelled write did not come to an end.")
+        try:
+            return await writing
+        except (asyncio.CancelledError, StoreUnavailableError):
+            return None
+
+    async def _still_whole(
+        self, store: AsyncStore, begun: list[StoredRecord], neighbours: list[StoredRecord]
+    ) -> StoredRecord:
+        """Return the row, one of those whose writing was begun, while its neighbours are as ever."""
+        loading = asyncio.gather(*(store.load(one.account_id) for one in (begun[0], *neighbours)))
+        try:
+            present, *others = await asyncio.wait_for(loading, self.PATIENCE_SECONDS)
+        except TimeoutError:
+            text = "the store no longer answers: cancelled calls kept their connections."
+            raise AssertionError(text) from None
+        require(others == neighbours, "after a cancelled write a load answered with another row.")
+        if present is None or present not in begun:
+            raise AssertionError("a cancelled write left a row that is neither old nor new.")
+        return present
 
 
 def _behind(store: Store) -> AsyncStore:
@@ -125,27 +173,6 @@ async def _one_won(
     return winners[0]
 
 
-async def _cancel_writes(
-    store: AsyncStore, row: StoredRecord, neighbours: list[StoredRecord]
-) -> None:
-    for one in (row, *neighbours):
-        await store.create(one)
-    begun, present, whole_way = [row], row, 0
-    for turn in range(CANCELLATIONS):
-        new = _other(row, present.revision + 1)
-        begun.append(new)
-        writing = asyncio.ensure_future(store.replace(new, expected=present.revision))
-        if turn == 0:
-            whole_way = await _let_run(writing, None)
-        else:
-            await _let_run(writing, random.randint(0, whole_way))  # noqa: S311 - any moment
-            writing.cancel()
-        won = await _outcome(writing)
-        present = await _still_whole(store, begun, neighbours)
-        require(present == new or won is not True, "True was answered for a write that is lost.")
-        require(present != new or won is not False, "False was answered for a write that won.")
-
-
 async def _let_run(writing: asyncio.Future[bool], turns: int | None) -> int:
     """Let the loop turn until a write is done, or so many times; return how many it were."""
     turned = 0
@@ -153,29 +180,3 @@ async def _let_run(writing: asyncio.Future[bool], turns: int | None) -> int:
         await asyncio.sleep(0)
         turned += 1
     return turned
-
-
-async def _outcome(writing: asyncio.Future[bool]) -> bool | None:
-    """Return the answer of a write, None if it did not come to one."""
-    await asyncio.wait({writing}, timeout=USABLE_SECONDS)
-    require(writing.done(), "a cancelled write did not come to an end.")
-    try:
-        return await writing
-    except (asyncio.CancelledError, StoreUnavailableError):
-        return None
-
-
-async def _still_whole(
-    store: AsyncStore, begun: list[StoredRecord], neighbours: list[StoredRecord]
-) -> StoredRecord:
-    """Return the row, one of those whose writing was begun, while its neighbours are as ever."""
-    loading = asyncio.gather(*(store.load(one.account_id) for one in (begun[0], *neighbours)))
-    try:
-        present, *others = await asyncio.wait_for(loading, USABLE_SECONDS)
-    except TimeoutError:
-        text = "the store no longer answers: cancelled calls kept their connections."
-        raise AssertionError(text) from None
-    require(others == neighbours, "after a cancelled write a load answered with another row.")
-    if present is None or present not in begun:
-        raise AssertionError("a cancelled write left a row that is neither old nor new.")
-    return present
