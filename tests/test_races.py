@@ -29,6 +29,7 @@ from mfakit.storage import Page, Store, StoredRecord, Summary
 from mfakit.storage.memory import MemoryStore
 from mfakit.storage.sqlite import SQLiteStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
+from mfakit.testing.contract import run_check
 
 KEY = b"k" * 32
 NOW = 1_800_000_000
@@ -827,8 +828,16 @@ BROKEN_STORES = [
     (OverwritingStore, "test_create_never_overwrites", "must return False"),
     (QuietlyOverwritingStore, "test_create_never_overwrites", "came back changed"),
     (UpsertingStore, "test_replace_does_not_create", "must not create a row"),
-    (FoldingStore, "test_ids_are_compared_byte_for_byte", "two ids were taken for one: 'Ann'"),
-    (TrimmingStore, "test_ids_are_compared_byte_for_byte", "two ids were taken for one: 'ann '"),
+    (
+        FoldingStore,
+        "test_ids_that_differ_in_case_are_different",
+        "two ids were taken for one: 'Ann'",
+    ),
+    (
+        TrimmingStore,
+        "test_ids_that_differ_in_trailing_space_are_different",
+        "two ids were taken for one: 'ann '",
+    ),
     (TruncatingStore, "test_documents_are_bytes", "the document came back changed"),
     (TextStore, "test_documents_are_bytes", "the document came back changed"),
     (FloatStore, "test_revisions_of_63_bits", "compared exactly"),
@@ -877,8 +886,8 @@ def test_a_store_that_cannot_be_walked_keeps_the_contract() -> None:
         def make_store(self) -> Store:
             return Plain()
 
-    Contract().test_scan_meets_every_account_once()
-    Contract().test_scan_survives_writes()
+    for check in ("scan_meets_every_account_once", "scan_survives_writes", "scan_beside_writers"):
+        assert run_check(Contract(), check).outcome == "not tested"
     with pytest.raises(StoreConfigurationError, match="cannot be walked"):
         make_mfa(Plain()).accounts()
 

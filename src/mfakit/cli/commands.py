@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from mfakit.cli.check_store import check_store
 from mfakit.cli.demo import run_demo
 from mfakit.cli.files import DemoFiles
+from mfakit.cli.options import INTERRUPTED
+from mfakit.cli.upkeep import keys, reset
 
 __all__ = ["commands"]
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,3 +49,7 @@ def demo(*, auto: bool, store: Path) -> None:
         console.print("\nStopped. Run it again to go on.")
         raise SystemExit(INTERRUPTED) from None
     raise SystemExit(0 if is_done else 1)
+
+
+for command in (check_store, keys, reset):
+    commands.add_command(command)

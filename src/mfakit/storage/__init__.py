@@ -15,10 +15,15 @@ __all__ = ["AsyncScanStore", "AsyncStore", "Page", "ScanStore", "Store", "Stored
 
 
 class Store(Protocol):
-    """Rows by account id. Every method may raise `StoreUnavailableError`, and nothing else.
+    """Rows by account id. Every method may raise `StoreUnavailableError`.
 
-    Ids are compared byte for byte. A store never joins a transaction of its caller: a refusal that
-    is rolled back would be a guess that was not counted.
+    Ids are compared byte for byte. `MFA` passes only well-formed ones: 1-255 bytes of UTF-8, no NUL,
+    no lone surrogate. Given another, a store keeps it exactly or raises `InvalidInputError`; it never
+    takes it for an id that it resembles.
+
+    A store never joins a transaction of its caller: a refusal that is rolled back would be a guess
+    that was not counted. Where it cannot stay out, it raises `StoreConfigurationError`. Nothing else
+    is raised.
     """
 
     def load(self, account_id: str) -> StoredRecord | None:

@@ -1,0 +1,222 @@
+"""Work over all accounts of a store: key rotation, group reset. A page at a time, resumable."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from shlex import quote
+
+import click
+from attrs import define, field
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mfakit.cli.options import DONE, FAILED, INTERRUPTED, on_a_store
+from mfakit.cli.output import printable, show, table
+from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError
+from mfakit.results import MaintenancePage
+from mfakit.service import MFA
+
+__all__ = ["keys", "reset"]
+
+Step = Callable[[str | None, int], MaintenancePage]
+_PAGE = "{task.description}: {task.fields[counts]}"
+
+
+@define
+class Tally:
+    """What a run did so far, and where to go on.
+
+    Attributes:
+        cursor: Of the next page; None before the first and after the last.
+        status: "complete", "stopped" (the store failed) or "interrupted".
+    """
+
+    cursor: str | None
+    status: str = "interrupted"
+    reason: str = ""
+    done: int = 0
+    unchanged: int = 0
+    failed: list[tuple[str, str]] = field(factory=list)
+    key_ids: set[str] = field(factory=set)
+
+    def add(self, page: MaintenancePage) -> None:
+        """Count a page, and stand behind it."""
+        self.done += page.done
+        self.unchanged += page.unchanged
+        self.failed += page.failed
+        self.key_ids |= set(page.key_ids)
+        self.cursor = page.cursor
+
+    @property
+    def counts(self) -> str:
+        """The counts, for people."""
+        return f"{self.done:,} done, {self.unchanged:,} unchanged, {len(self.failed):,} failed"
+
+    @property
+    def exit_status(self) -> int:
+        """0 only when every account was met and none failed."""
+        if self.status == "interrupted":
+            return INTERRUPTED
+        return FAILED if self.failed or self.status == "stopped" else DONE
+
+    def as_data(self) -> dict[str, object]:
+        """The same for programs; `cursor` is what `--cursor` takes, null at the end."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "done": self.done,
+            "unchanged": self.unchanged,
+            "failed": [{"account_id": one, "code": code} for one, code in self.failed],
+            "key_ids": sorted(self.key_ids),
+            "cursor": self.cursor,
+        }
+
+    def as_text(self) -> Iterator[RenderableType]:
+        """The same for people."""
+        yield printable(f"{self.status.capitalize()}: {self.counts}.")
+        if self.failed:
+            yield table(("account", "failed by"), self.failed)
+            yield "Run it again for these: the others are then unchanged."
+        if self.status != "complete":
+            again = "the same command" if self.cursor is None else f"--cursor={quote(self.cursor)}"
+            yield printable(f"{self.reason} Go on with {again}")
+
+
+def walk(step: Step, cursor: str | None, page_size: int, what: str) -> Tally:
+    """Call a step until its last page, showing how far it is; stop at the first page that fails."""
+    tally = Tally(cursor=cursor)
+    console = Console(stderr=True)
+    columns = (TextColumn(_PAGE), BarColumn(pulse_style="cyan"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None, counts=tally.counts)
+        try:
+            while tally.status != "complete":
+                page = step(tally.cursor, page_size)
+                tally.add(page)
+                progress.update(task, counts=tally.counts)
+                tally.status = "complete" if page.cursor is None else tally.status
+        except (ConfigurationError, InvalidInputError):
+            raise
+        except MFAKitError as error:
+            tally.status, tally.reason = "stopped", error.text
+        except KeyboardInterrupt:
+            tally.reason = "Nothing is lost."
+    return tally
+
+
+def resumable(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of a walk."""
+    for option in (
+        click.option("--page-size", type=click.IntRange(1, 10_000), default=500, show_default=True),
+        click.option("--cursor", help="Where an earlier run stopped; it said so."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def keys() -> None:
+    """The platform's keys."""
+
+
+@keys.command()
+@on_a_store
+@resumable
+def rotate(*, mfa: MFA, cursor: str | None, page_size: int, as_json: bool) -> int:
+    """Seal every account anew under the newest key. Safe beside sign-ins, and to repeat."""
+    tally = walk(
+        lambda at, size: mfa.rotate_keys(cursor=at, limit=size), cursor, page_size, "Rotating"
+    )
+    show(tally.as_data(), (*tally.as_text(), _keys_text(tally)), as_json=as_json)
+    return tally.exit_status
+
+
+def _keys_text(tally: Tally) -> str:
+    met = ", ".join(sorted(tally.key_ids)) or "none"
+    return (
+        f"Keys that sealed these accounts before: {met}.\n"
+        "A key may be dropped once a run over all accounts met it no more and none failed."
+    )
+
+
+def moment(text: str) -> datetime:
+    """Parse an aware moment in ISO 8601, or "now"."""
+    if text == "now":
+        return datetime.now(UTC)
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter("Write it as 2027-01-31T18:00:00Z, or: now.") from None
+    if parsed.tzinfo is None:
+        raise click.BadParameter("Add the zone, as in 2027-01-31T18:00:00Z.")
+    return parsed
+
+
+@click.command()
+@on_a_store
+@resumable
+@click.option(
+    "--group-before",
+    "before",
+    type=moment,
+    metavar="MOMENT",
+    required=True,
+    help="Reset accounts that enrolled before this moment (ISO 8601 with a zone, or: now).",
+)
+@click.option("--prefix", default="", help="Only accounts whose ids begin so.")
+@click.option("--reason", required=True, help="Kept in each account's history.")
+@click.option("--actor", default=getpass.getuser, help="Who does it; by default your user name.")
+@click.option("--reenroll", is_flag=True, help="The next sign-in must set two-step up again.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(  # the options above are its form
+    *,
+    mfa: MFA,
+    before: datetime,
+    prefix: str,
+    reason: str,
+    actor: str,
+    reenroll: bool,
+    yes: bool,
+    cursor: str | None,
+    page_size: int,
+    as_json: bool,
+) -> int:
+    """Take two-step verification off a group of accounts, at once. Repeating it does no harm."""
+    if not yes:
+        _confirm(before, prefix)
+    tally = walk(
+        lambda at, size: mfa.reset_group(
+            actor=actor,
+            reason=reason,
+            prefix=prefix,
+            enrolled_before=before,
+            reenroll=reenroll,
+            cursor=at,
+            limit=size,
+        ),
+        cursor,
+        page_size,
+        "Resetting",
+    )
+    show(tally.as_data(), tally.as_text(), as_json=as_json)
+    return tally.exit_status
+
+
+def is_terminal() -> bool:
+    """Say whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def _confirm(before: datetime, prefix: str) -> None:
+    if not is_terminal():
+        raise click.UsageError("There is no terminal to ask at. Add --yes if you mean it.")
+    which = f"account that begins with {prefix!r} and" if prefix else "account that"
+    click.confirm(
+        f"Authenticators, recovery codes, passcodes and trusted devices of every {which}"
+        f" enrolled before {before.isoformat()} will be gone. Go on?",
+        abort=True,
+        err=True,
+    )
