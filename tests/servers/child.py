@@ -1,0 +1,52 @@
+"""A server process that dies with the test run, even when the run itself is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+
+def require(found: object, get_it: str) -> None:
+    """Fail in CI, skip elsewhere: what is missing, and the command that gets it."""
+    if found:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"A server is missing. Get it: {get_it}")
+    pytest.skip(f"Get the server with: {get_it}")
+
+
+def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a server whose output goes to `log`."""
+    guard = shutil.which("setpriv")  # Linux: the kernel kills the server when its parent dies
+    dies_too = [guard, "--pdeathsig", "KILL", "--"] if guard else []
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*dies_too, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+
+
+def wait_for(is_up: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server answers."""
+    deadline = time.monotonic() + 20
+    while not is_up():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(log.read_text(errors="replace")[-2000:])
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
