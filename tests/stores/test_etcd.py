@@ -436,7 +436,7 @@ def test_no_acceptance_is_doubled_and_no_answer_lost_while_leaders_die(
             for _ in range(2):
                 leader, killed_at = cluster.leader(), time.monotonic()
                 cluster.kill(leader)
-                time.sleep(4)
+                time.sleep(5)
                 pauses.append(platform.ledger.longest_pause(killed_at, time.monotonic()))
                 cluster.start(leader)
                 time.sleep(2)
@@ -450,7 +450,7 @@ def test_no_acceptance_is_doubled_and_no_answer_lost_while_leaders_die(
     assert len(platform.accounts) > 10
     assert sum(len(account.revoked) for account in platform.accounts) > 10
     assert sum(account.is_off for account in platform.accounts) > 3
-    assert max(pauses) < 4, "Sign-ins did not go on after the leader's death."
+    assert max(pauses) < 5, "Sign-ins did not go on after the leader's death."
     with capsys.disabled():
         print(
             f"\netcd: leader killed, sign-ins went on after "
