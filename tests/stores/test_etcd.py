@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -363,20 +364,20 @@ class Platform:
         """Check through one store all that anybody was ever answered."""
         self.stores = [store]
         for account in self.accounts:
-            mfa = self.mfas(account.clock)[0]
-            is_on = _insist(lambda: mfa.status(account.id)).is_on
+            (mfa,) = self.mfas(account.clock)
+            is_on = _insist(partial(mfa.status, account.id)).is_on
             self.ledger.require(is_on != account.is_off, "A reset, or a set-up, was lost.")
-            if account.is_off:
-                continue
-            for passcode in account.live:
-                self.ledger.require(self._opens(mfa, account, passcode), "A passcode was lost.")
-            for passcode in account.revoked:
-                self.ledger.require(
-                    not self._opens(mfa, account, passcode), "A revocation was lost."
-                )
-            for code in account.spent:
-                again = self._submit(mfa, account, code)
-                self.ledger.require(again == "refused", "A spent code was forgotten.")
+            if is_on:
+                self._audit_factors(mfa, account)
+
+    def _audit_factors(self, mfa: MFA, account: Account) -> None:
+        for new in account.live:
+            self.ledger.require(self._opens(mfa, account, new), "A passcode was lost.")
+        for old in account.revoked:
+            self.ledger.require(not self._opens(mfa, account, old), "A revocation was lost.")
+        for code in account.spent:
+            again = self._submit(mfa, account, code)
+            self.ledger.require(again == "refused", "A spent code was forgotten.")
 
 
 def each_node_first(cluster: EtcdCluster, prefix: str) -> list[Any]:
@@ -452,11 +453,11 @@ def test_no_acceptance_is_doubled_and_no_answer_lost_while_leaders_die(
     assert sum(account.is_off for account in platform.accounts) > 3
     assert max(pauses) < 5, "Sign-ins did not go on after the leader's death."
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\netcd: leader killed, sign-ins went on after "
             f"{' and '.join(f'{pause:.2f} s' for pause in pauses)}; "
             f"{len(platform.ledger.answered)} writes answered, "
-            f"{platform.ledger.unknown} with an unknown outcome"
+            f"{platform.ledger.unknown} with an unknown outcome\n"
         )
 
 
@@ -469,9 +470,8 @@ def test_codes_raced_through_three_nodes_have_one_winner(cluster: EtcdCluster) -
         for _ in range(20):
             account.clock.advance(30)
             code = account.app.code(account.clock.now)
-            came_of_it = list(
-                threads.map(lambda mfa: _race(mfa, account.id, code), (account.mfas * 3)[:8])
-            )
+            front_ends = (account.mfas * 3)[:8]
+            came_of_it = list(threads.map(_race, front_ends, repeat(account.id), repeat(code)))
             assert came_of_it.count("SignedIn") == 1, came_of_it
             assert set(came_of_it) <= {"SignedIn", "WrongCodeError", "ContentionError"}
 

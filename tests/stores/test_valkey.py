@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
-from servers.valkey import ValkeyServer
+from servers.valkey import SentinelServer, ValkeyServer
 
 valkey = pytest.importorskip("valkey")
 redis = pytest.importorskip("redis")
@@ -281,15 +282,17 @@ def test_settings_are_checked_again_after_a_failure() -> None:
 
 def test_a_replica_is_refused(shared: ValkeyServer) -> None:
     with running(replicaof=f"127.0.0.1 {shared.port}") as replica:
+        store = open_store("valkey", replica.address, "x:")
         with pytest.raises(StoreConfigurationError, match="replica"):
-            open_store("valkey", replica.address, "x:").load("ann")
+            store.load("ann")
 
 
 # ----------------------------------------------------------------------------- failures are typed
 
 
 @contextmanager
-def _setting(admin: Any, name: str, value: str) -> Iterator[None]:
+def _setting(server: ValkeyServer, name: str, value: str) -> Iterator[None]:
+    admin = make_client("valkey", server.address)
     before = admin.config_get(name)[name]
     admin.config_set(name, value)
     yield
@@ -297,29 +300,18 @@ def _setting(admin: Any, name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _demoted(admin: Any) -> Iterator[None]:
+def _demoted(server: ValkeyServer) -> Iterator[None]:
+    admin = make_client("valkey", server.address)
     admin.replicaof("127.0.0.1", 1)
     yield
     admin.replicaof("NO", "ONE")
 
 
-@contextmanager
-def _busy(admin: Any) -> Iterator[None]:
-    admin.config_set("busy-reply-threshold", "10")
-    other = make_client("valkey", admin.get_connection_kwargs(), socket_timeout=30)
-    with ThreadPoolExecutor(1) as threads:
-        endless = threads.submit(other.eval, "while true do end", 0)
-        _until(lambda: _raises(admin.ping, "BUSY"))
-        yield
-        admin.script_kill()
-        endless.exception(timeout=10)
-
-
-TROUBLES: dict[str, Callable[[Any], Any]] = {
-    "OOM": lambda admin: _setting(admin, "maxmemory", "1"),
-    "NOREPLICAS": lambda admin: _setting(admin, "min-replicas-to-write", "3"),
-    "READONLY": _demoted,
-    "BUSY": _busy,
+TROUBLES: dict[str, Callable[[ValkeyServer], Any]] = {
+    "OOM": lambda server: _setting(server, "maxmemory", "1"),
+    "NOREPLICAS": lambda server: _setting(server, "min-replicas-to-write", "3"),
+    "READONLY": lambda server: _demoted(server),
+    "BUSY": lambda server: server.busy(),
 }
 
 
@@ -329,7 +321,7 @@ def test_a_server_in_trouble_is_unavailable_and_then_available(package: str, tro
     with running() as server:
         store = open_store(package, server.address, "x:")
         store.create(row())
-        with TROUBLES[trouble](make_client("valkey", server.address)):
+        with TROUBLES[trouble](server):
             with pytest.raises(StoreUnavailableError) as raised:
                 store.replace(row(revision=2), expected=1)
             cause = f"{type(raised.value.__cause__).__name__} {raised.value.__cause__}".upper()
@@ -384,6 +376,36 @@ def test_a_server_that_hangs_is_unavailable_after_the_timeout() -> None:
         server.send(signal.SIGCONT)
         loaded = store.load("ann")
         assert loaded in (row(), row(revision=2))  # the outcome was unknown; a load shows it
+
+
+def test_a_first_call_to_a_busy_server_is_unavailable() -> None:
+    """A server that cannot show its settings now is not one that never shows them."""
+    with running() as server, server.busy(), pytest.raises(StoreUnavailableError):
+        open_store("valkey", server.address, "x:").check()
+
+
+def test_sentinel_leads_the_store_to_the_next_primary(capsys: pytest.CaptureFixture[str]) -> None:
+    """The store goes on there by itself. What a failover may lose, no client can know."""
+    with running() as primary, running(replicaof=f"127.0.0.1 {primary.port}") as replica:
+        admin = make_client("valkey", replica.address)
+        _until(lambda: admin.info()["master_link_status"] == "up")
+        watcher = SentinelServer(primary)
+        try:
+            sentinel = valkey.Sentinel([("127.0.0.1", watcher.port)], socket_timeout=2)
+            store = ValkeyStore(sentinel.master_for("accounts", socket_timeout=2), prefix="x:")
+            assert store.create(row()) is True
+            sees = make_client("valkey", watcher.address)
+            _until(lambda: sees.sentinel_master("accounts")["num-slaves"] == 1)
+            _until(lambda: admin.exists("x:account:ann") == 1)
+            primary.kill()
+            killed_at = time.monotonic()
+            _until(lambda: not _fails(lambda: store.replace(row(revision=2), expected=1)))
+            pause = time.monotonic() - killed_at
+            assert store.load("ann") == row(revision=2)
+            with capsys.disabled():
+                sys.stdout.write(f"\nvalkey: primary killed, went on after {pause:.2f} s\n")
+        finally:
+            watcher.stop()
 
 
 class Proxy:
@@ -548,9 +570,9 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def _raises(call: Callable[[], Any], text: str) -> bool:
+def _fails(call: Callable[[], Any]) -> bool:
     try:
         call()
-    except valkey.ValkeyError as error:
-        return text in str(error).upper()
+    except StoreUnavailableError:
+        return True
     return False
