@@ -14,7 +14,6 @@ from mfakit.errors import StoreUnavailableError
 from mfakit.storage import Page, StoredRecord
 
 
-# [begin: connect]
 class EtcdStore:
     """A store on `endpoints`, such as ("https://etcd-1:2379", "https://etcd-2:2379").
 
@@ -44,16 +43,10 @@ class EtcdStore:
         self._turn = (turn + 1) % len(self._endpoints)  # the next call asks another node
         raise StoreUnavailableError from failure
 
-    # [end: connect]
-
-    # [begin: load]
     def load(self, account_id):
         rows = self._call("range", {"key": self._key("row", account_id)}).get("kvs")
         return self._stored(rows[0]) if rows else None
 
-    # [end: load]
-
-    # [begin: write]
     def create(self, new):
         return self._write(new.account_id, {"target": "VERSION", "version": 0}, new)
 
@@ -73,9 +66,6 @@ class EtcdStore:
         body = {"compare": [{"key": revision, "result": "EQUAL", **condition}], "success": then}
         return self._call("txn", body).get("succeeded", False)
 
-    # [end: write]
-
-    # [begin: scan]
     def scan(self, *, cursor, limit, prefix=""):
         first = self._key("row", prefix) if cursor is None else self._key("row", cursor + "\0")
         last = _base64(f"{self._prefix}row/{prefix}".encode() + b"\xff")  # in no UTF-8 text
@@ -83,9 +73,6 @@ class EtcdStore:
         rows = tuple(self._stored(one) for one in found.get("kvs", ()))
         return Page(rows, rows[-1].account_id if found.get("more") else None)
 
-    # [end: scan]
-
-    # [begin: values]
     def _key(self, kind, account_id):
         return _text(f"{self._prefix}{kind}/{account_id}")
 
@@ -99,6 +86,3 @@ def _text(text):
 
 def _base64(value):
     return b64encode(value).decode()
-
-
-# [end: values]

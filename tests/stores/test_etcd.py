@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -98,6 +101,34 @@ def test_the_example_is_at_most_60_lines_of_code() -> None:
         if line.strip() and not line.strip().startswith("#") and number not in described
     ]
     assert 40 < len(code) <= 60
+
+
+def test_the_documentation_shows_the_example_and_nothing_else() -> None:
+    """The blocks of "Write a storage adapter" are the two files, whole and in their order."""
+    page = EXAMPLE.parents[1] / "docs" / "write-a-store.md"
+    blocks = re.findall(r"```py\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    files = [EXAMPLE / "etcd_store.py", EXAMPLE / "test_etcd_store.py"]
+    assert _lines("".join(blocks)) == _lines("".join(one.read_text("utf-8") for one in files))
+
+
+def test_the_example_proves_itself(cluster: EtcdCluster, tmp_path: Path) -> None:
+    """What its README tells the reader to run passes, in a directory of the reader's own."""
+    for name in ("etcd_store.py", "test_etcd_store.py"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_etcd_store.py"],
+        cwd=tmp_path,
+        env=os.environ | {"ETCD": ",".join(cluster.endpoints)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 15
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
 
 
 # ---------------------------------------------------------------------------------- one node fails
