@@ -38,7 +38,7 @@ from mfakit.storage import Store, StoredRecord, Summary
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
 from servers.child import need
-from servers.etcd import EtcdCluster
+from servers.etcd import Certificates, EtcdCluster
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "etcd_store"
 sys.path.insert(0, str(EXAMPLE))  # as its README says: copy the file beside your own
@@ -207,6 +207,24 @@ def test_what_is_no_etcd_is_unavailable(cluster: EtcdCluster) -> None:
     store = open_store([f"{cluster.endpoints[0]}/nowhere"], "x/")
     with pytest.raises(StoreUnavailableError):
         store.load("ann")
+
+
+def test_only_who_holds_a_certificate_gets_in(tmp_path: Path) -> None:
+    """As the example's README says: TLS, and `--client-cert-auth`."""
+    from etcd_store import EtcdStore
+
+    tls = Certificates(tmp_path)
+    cluster = EtcdCluster(nodes=1, tls=tls)
+    try:
+        files = {"cert_file": str(tls.certificate), "key_file": str(tls.key)}
+        store = EtcdStore(cluster.endpoints, ca_certs=str(tls.authority), **files)
+        assert store.create(row()) is True
+        assert store.load("ann") == row()
+        for stranger in ({"ca_certs": str(tls.authority)}, {}):
+            with pytest.raises(StoreUnavailableError):
+                EtcdStore(cluster.endpoints, **stranger).load("ann")
+    finally:
+        cluster.stop()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

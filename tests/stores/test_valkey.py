@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, MFAKitError, Policy
-from mfakit.errors import StoreConfigurationError, StoreUnavailableError
+from mfakit.errors import StoreConfigurationError, StoreUnavailableError, UnavailableError
 from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
@@ -385,6 +385,39 @@ def test_a_killed_server_is_unavailable_and_the_next_call_recovers(package: str)
             assert store.replace(row(revision=revision + 1), expected=revision) is True
 
 
+@PACKAGES
+def test_connections_cut_under_writers_lose_and_double_nothing(package: str) -> None:
+    """A sole writer never loses a race; after an unknown outcome, a load shows which it was."""
+
+    def write(store: ValkeyStore, account_id: str, done: threading.Event) -> int:
+        revision, unknown = 1, 0
+        while not done.is_set():
+            try:
+                won = store.replace(row(account_id, revision + 1), expected=revision)
+                assert won is True
+                revision += 1
+            except StoreUnavailableError:
+                unknown += 1
+                loaded = _insist(partial(store.load, account_id))
+                assert loaded.revision in (revision, revision + 1)
+                revision = loaded.revision
+        assert _insist(partial(store.load, account_id)) == row(account_id, revision)
+        return unknown
+
+    with running() as server, ThreadPoolExecutor(4) as threads:
+        admin, done = make_client("valkey", server.address), threading.Event()
+        store = open_store(package, server.address, "x:")
+        accounts = [f"account-{number}" for number in range(4)]
+        for account_id in accounts:
+            store.create(row(account_id))
+        writing = [threads.submit(write, store, account_id, done) for account_id in accounts]
+        for _ in range(40):
+            time.sleep(0.02)
+            admin.client_kill_filter(_type="normal")
+        done.set()
+        assert sum(one.result(timeout=20) for one in writing) > 0
+
+
 def test_a_server_that_hangs_is_unavailable_after_the_timeout() -> None:
     with running() as server:
         client = make_client("valkey", server.address, socket_timeout=0.3)
@@ -421,7 +454,7 @@ def test_sentinel_leads_the_store_to_the_next_primary(capsys: pytest.CaptureFixt
             _until(lambda: admin.exists("x:account:ann") == 1)
             primary.kill()
             killed_at = time.monotonic()
-            _until(lambda: not _fails(lambda: store.replace(row(revision=2), expected=1)))
+            assert _insist(lambda: store.replace(row(revision=2), expected=1)) is True
             pause = time.monotonic() - killed_at
             assert store.load("ann") == row(revision=2)
             with capsys.disabled():
@@ -596,9 +629,12 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def _fails(call: Callable[[], Any]) -> bool:
-    try:
-        call()
-    except StoreUnavailableError:
-        return True
-    return False
+def _insist(call: Callable[[], Any]) -> Any:
+    """Call until there is an answer."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return call()
+        except UnavailableError:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
