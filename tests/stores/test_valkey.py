@@ -20,7 +20,12 @@ from typing import Any
 import pytest
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, MFAKitError, Policy
-from mfakit.errors import StoreConfigurationError, StoreUnavailableError, UnavailableError
+from mfakit.errors import (
+    RecordIntegrityError,
+    StoreConfigurationError,
+    StoreUnavailableError,
+    UnavailableError,
+)
 from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
@@ -140,6 +145,18 @@ def test_a_torn_summary_keeps_nobody_out(shared: ValkeyServer) -> None:
     assert store.load("ann") == row(state="unknown")
     client.hdel(f"{prefix}account:ann", "summary")
     assert store.load("ann") == row(state="unknown")
+
+
+def test_a_torn_row_is_not_a_missing_one(shared: ValkeyServer) -> None:
+    """The core refuses an empty document as torn; "no row" would turn two-step off."""
+    client, prefix = make_client("valkey", shared.address), new_prefix()
+    store = ValkeyStore(make_client("valkey", shared.address), prefix=prefix)
+    store.create(row())
+    client.hdel(f"{prefix}account:ann", "document")
+    assert store.load("ann") == row(document=b"")
+    mfa = MFA(store, KeyRing({"k": b"k" * 32}), policy=Policy(issuer="Example"))
+    with pytest.raises(RecordIntegrityError):
+        mfa.begin_login("ann", password_verified=True)
 
 
 def test_a_server_that_forgot_its_scripts_is_taught_again(shared: ValkeyServer) -> None:

@@ -299,10 +299,13 @@ def _columns(new: StoredRecord) -> tuple[str, bytes, bytes]:
 
 def _stored(account_id: str, columns: Sequence[bytes | None]) -> StoredRecord | None:
     revision, document, summary = columns
-    if revision is None or document is None:
+    if revision is None:
         return None
     return StoredRecord(
-        account_id=account_id, revision=int(revision), document=document, summary=_parse(summary)
+        account_id=account_id,
+        revision=int(revision),
+        document=document or b"",  # torn: a document that does not verify, never "no account"
+        summary=_parse(summary),
     )
 
 
