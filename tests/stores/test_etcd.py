@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from racing import require_one_winner
 
 from mfakit import (
     MFA,
@@ -533,3 +534,8 @@ def _race(mfa: MFA, account_id: str, code: str) -> str:
         return type(mfa.complete_login(begun.challenge, code)).__name__
     except MFAKitError as error:
         return type(error).__name__
+
+
+@pytest.mark.slow
+def test_codes_and_challenges_raced_by_processes_have_one_winner(cluster: EtcdCluster) -> None:
+    require_one_winner(partial(open_store, cluster.endpoints, f"{next(_numbers)}/"))

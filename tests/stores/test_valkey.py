@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from racing import require_one_winner
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, MFAKitError, Policy
 from mfakit.errors import (
@@ -634,6 +635,34 @@ def test_one_code_raced_by_eight_threads_signs_in_once(package: str, shared: Val
             kinds = Counter(threads.map(submit, [app.code(clock.now)] * 8))
             assert kinds["SignedIn"] == 1, kinds
             assert set(kinds) <= {"SignedIn", "WrongCodeError", "ContentionError"}
+
+
+@pytest.mark.slow
+def test_codes_and_challenges_raced_by_processes_have_one_winner(shared: ValkeyServer) -> None:
+    require_one_winner(partial(open_store, "valkey", shared.address, new_prefix()))
+
+
+class LastWriteWins(ValkeyStore):
+    """Compare in Python, then write whatever is there: the lost update."""
+
+    def replace(self, new: StoredRecord, *, expected: int) -> bool:
+        found = self.load(new.account_id)
+        if found is None or found.revision != expected:
+            return False
+        columns = {"revision": new.revision, "document": new.document, "summary": b"{}"}
+        self._client.hset(self._key(new.account_id), mapping=columns)
+        return True
+
+
+def open_broken(address: dict[str, Any], prefix: str) -> ValkeyStore:
+    return LastWriteWins(make_client("valkey", address), prefix=prefix)
+
+
+@pytest.mark.slow
+def test_the_race_finds_a_lost_update(shared: ValkeyServer) -> None:
+    """The test above can fail."""
+    with pytest.raises(AssertionError, match="'SignedIn': [2-8]"):
+        require_one_winner(partial(open_broken, shared.address, new_prefix()), trials=20)
 
 
 # --------------------------------------------------------------------------------------- helpers
