@@ -1,0 +1,24 @@
+"""Prove the store: ETCD=http://127.0.0.1:2379 pytest test_etcd_store.py."""
+
+import os
+import uuid
+from functools import partial
+
+from etcd_store import EtcdStore
+
+from mfakit.testing import StoreContract
+
+ENDPOINTS = os.environ.get("ETCD", "http://127.0.0.1:2379").split(",")
+
+
+def make_store():
+    """Return a store that holds nothing."""
+    return EtcdStore(ENDPOINTS, prefix=f"mfakit-check/{uuid.uuid4()}/")
+
+
+class TestEtcdStore(StoreContract):
+    def make_store(self):
+        return make_store()
+
+    def opener(self, store):
+        return partial(EtcdStore, ENDPOINTS, prefix=store._prefix)

@@ -1,0 +1,67 @@
+"""A server process that dies with the test run, even when the run itself is killed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def require(found: object, get_it: str) -> None:
+    """Fail in CI, skip elsewhere: what is missing, and the command that gets it."""
+    if found:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"A server is missing. Get it: {get_it}")
+    pytest.skip(f"Get the server with: {get_it}")
+
+
+def need(name: str, get_it: str) -> Any:
+    """Import what a test module needs; as `require`, for a whole module."""
+    if os.environ.get("CI") == "true":
+        return import_module(name)
+    return pytest.importorskip(name, reason=f"Get it with: {get_it}")
+
+
+def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a server whose output goes to `log`."""
+    guard = shutil.which("setpriv")  # Linux: the kernel kills the server when its parent dies
+    dies_too = [guard, "--pdeathsig", "KILL", "--"] if guard else []
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*dies_too, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+
+
+def wait_for(is_up: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server answers."""
+    deadline = time.monotonic() + 20
+    while not is_up():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(log.read_text(errors="replace")[-2000:])
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on.
+
+    Below the ephemeral ports: those are also given to outgoing connections, so that a server which
+    is started again could find its port taken, by a client that was looking for it even.
+    """
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            ports.add(port)
+    return list(ports)

@@ -1,0 +1,238 @@
+"""The asynchronous Valkey store on a real server, through both client packages."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from mfakit.errors import StoreConfigurationError, StoreUnavailableError
+from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
+from mfakit.testing import StoreContract
+from servers.child import need
+from servers.valkey import GET_IT, ValkeyServer
+
+valkey = need("valkey", GET_IT)
+redis = need("redis", GET_IT)
+
+pytestmark = pytest.mark.server
+PACKAGES = pytest.mark.parametrize("package", ["valkey", "redis"])
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ValkeyServer]:
+    one = ValkeyServer()
+    yield one
+    one.stop()
+
+
+def make_client(package: str, address: dict[str, Any], **options: Any) -> Any:
+    module = {"valkey": valkey, "redis": redis}[package]
+    return getattr(module.asyncio, package.capitalize())(**address | options)
+
+
+def row(account_id: str = "ann", revision: int = 1, document: bytes = b"{}") -> StoredRecord:
+    return StoredRecord(
+        account_id=account_id,
+        revision=revision,
+        document=document,
+        summary=Summary(state="enrolled"),
+    )
+
+
+class Blocking:
+    """The asynchronous store with the face of a `Store`, for the contract's threads."""
+
+    def __init__(self, store: AsyncValkeyStore, loop: asyncio.AbstractEventLoop) -> None:
+        self._store = store
+        self._loop = loop
+
+    def load(self, account_id: str) -> StoredRecord | None:
+        return self._wait(self._store.load(account_id))
+
+    def create(self, new: StoredRecord) -> bool:
+        return self._wait(self._store.create(new))
+
+    def replace(self, new: StoredRecord, *, expected: int) -> bool:
+        return self._wait(self._store.replace(new, expected=expected))
+
+    def delete(self, account_id: str, *, expected: int) -> bool:
+        return self._wait(self._store.delete(account_id, expected=expected))
+
+    def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
+        return self._wait(self._store.scan(cursor=cursor, limit=limit, prefix=prefix))
+
+    def _wait(self, call: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result(timeout=30)
+
+
+class _AsyncValkeyContract(StoreContract):
+    package: str
+
+    @pytest.fixture(autouse=True)
+    def _loop(self, server: ValkeyServer) -> Iterator[None]:
+        self.server = server
+        self.loop = asyncio.new_event_loop()
+        self.clients: list[Any] = []
+        thread = threading.Thread(target=self.loop.run_forever)
+        thread.start()
+        yield
+        for client in self.clients:
+            asyncio.run_coroutine_threadsafe(client.aclose(), self.loop).result(timeout=10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        thread.join()
+        self.loop.close()
+
+    def make_store(self) -> Blocking:
+        self.clients.append(make_client(self.package, self.server.address))
+        prefix = f"{{async-{next(_numbers)}}}:"
+        return Blocking(AsyncValkeyStore(self.clients[-1], prefix=prefix), self.loop)
+
+
+class TestAsyncValkeyClient(_AsyncValkeyContract):
+    package = "valkey"
+
+
+class TestAsyncRedisClient(_AsyncValkeyContract):
+    package = "redis"
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+@PACKAGES
+def test_it_keeps_what_the_synchronous_store_keeps(package: str, server: ValkeyServer) -> None:
+    """Both may serve one platform: a web front end and a mail front end, say."""
+    prefix = f"{{async-{next(_numbers)}}}:"
+    sync = ValkeyStore(valkey.Valkey(**server.address), prefix=prefix)
+
+    async def run() -> None:
+        client = make_client(package, server.address)
+        store = AsyncValkeyStore(client, prefix=prefix)
+        assert await store.create(row()) is True
+        assert sync.load("ann") == row()
+        assert sync.replace(row(revision=2), expected=1) is True
+        assert await store.load("ann") == row(revision=2)
+        assert await store.scan(cursor=None, limit=1) == sync.scan(cursor=None, limit=1)
+        assert await store.delete("ann", expected=2) is True
+        assert sync.load("ann") is None
+        await client.aclose()
+
+    asyncio.run(run())
+
+
+@PACKAGES
+def test_a_cancelled_call_leaves_no_answer_to_the_next(package: str, server: ValkeyServer) -> None:
+    """A connection that was left in the middle of an answer would give it to another account."""
+
+    async def run() -> None:
+        client = make_client(package, server.address)
+        store = AsyncValkeyStore(client, prefix=f"{{async-{next(_numbers)}}}:")
+        for name in ("ann", "bob"):
+            await store.create(row(name, document=name.encode() * 20_000))
+        admin = valkey.Valkey(**server.address)
+        for _ in range(10):
+            admin.client_pause(50)  # milliseconds in which the server does not answer
+            call = asyncio.create_task(store.load("ann"))
+            await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            loaded = await store.load("bob")
+            assert loaded is not None
+            assert loaded.document == b"bob" * 20_000
+        await client.aclose()
+
+    asyncio.run(run())
+
+
+@PACKAGES
+def test_a_killed_server_is_unavailable_and_the_next_call_recovers(package: str) -> None:
+    server = ValkeyServer()
+
+    async def run() -> None:
+        client = make_client(package, server.address)
+        store = AsyncValkeyStore(client)
+        await store.create(row())
+        server.kill()
+        for call in (
+            lambda: store.load("ann"),
+            lambda: store.replace(row(revision=2), expected=1),
+            lambda: store.scan(cursor=None, limit=1),
+            store.check,
+        ):
+            with pytest.raises(StoreUnavailableError):
+                await call()
+        server.start()
+        assert await store.load("ann") == row()
+        assert await store.replace(row(revision=2), expected=1) is True
+        await client.aclose()
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
+
+
+@PACKAGES
+def test_the_server_is_checked_as_by_the_synchronous_store(package: str) -> None:
+    server = ValkeyServer(appendfsync="everysec")
+
+    async def run() -> None:
+        client = make_client(package, server.address)
+        strict = AsyncValkeyStore(client)
+        for call in (strict.check, lambda: strict.load("ann"), lambda: strict.create(row())):
+            with pytest.raises(StoreConfigurationError, match="appendfsync always"):
+                await call()
+        assert await AsyncValkeyStore(client, durability="everysec").load("ann") is None
+        await client.execute_command("ACL SETUSER default -config|get")
+        with pytest.raises(StoreConfigurationError, match="unchecked"):
+            await AsyncValkeyStore(client, durability="everysec").check()
+        trusting = AsyncValkeyStore(client, durability="unchecked")
+        await trusting.check()
+        assert await trusting.create(row()) is True
+        await client.aclose()
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
+
+
+def test_a_first_call_to_a_busy_server_is_unavailable() -> None:
+    server = ValkeyServer()
+
+    async def run() -> None:
+        client = make_client("valkey", server.address)
+        with server.busy(), pytest.raises(StoreUnavailableError):
+            await AsyncValkeyStore(client).check()
+        await client.aclose()
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
+
+
+def test_a_write_is_sent_once_whatever_the_client_was_told(server: ValkeyServer) -> None:
+    """Both packages' asynchronous retries are off, for open connections and for new ones."""
+
+    async def run() -> None:
+        for package, module in (("valkey", valkey), ("redis", redis)):
+            retry = module.asyncio.retry.Retry(module.backoff.NoBackoff(), 5)
+            client = make_client(package, server.address, retry=retry)
+            await client.ping()
+            AsyncValkeyStore(client)
+            for _ in range(2):
+                connection = client.connection_pool.make_connection()
+                assert connection.retry._retries == 0
+            assert client.get_retry()._retries == 0
+            await client.aclose()
+
+    asyncio.run(run())
