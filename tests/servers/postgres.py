@@ -95,11 +95,11 @@ class Postgres:
 
     def start(self) -> None:
         """Start, and return once it takes connections."""
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        options = ["-D", str(self._data), f"--port={self.port}"]
+        options += [f"--{name}={value}" for name, value in _SETTINGS.items()]
         with (self._directory / "log").open("ab") as log:
             self._process = psutil.Popen(
-                [*_ends_with_us("QUIT"), self._binaries / "postgres", "-D", self._data]
-                + [f"--port={self.port}", *settings],
+                [*_ends_with_us("QUIT"), str(self._binaries / "postgres"), *options],
                 user=self._user,
                 cwd=self._directory,
                 stdout=log,
