@@ -11,6 +11,7 @@ from mfakit.storage.sqlalchemy import SQLAlchemyStore, account_table
 from mfakit.testing import StoreContract
 from servers.postgres import Postgres
 
+
 @pytest.fixture(scope="session")
 def postgres():
     server = Postgres()
@@ -18,12 +19,15 @@ def postgres():
     yield server
     server.close()
 
+
 _n = count()
+
 
 class TestSQLite(StoreContract):
     @pytest.fixture(autouse=True)
     def _d(self, tmp_path):
         self.d = tmp_path
+
     def make_store(self):
         e = create_engine(f"sqlite:///{self.d}/{next(_n)}.db")
         with e.connect() as c:
@@ -39,6 +43,7 @@ class TestPG(StoreContract):
         self.e = create_engine(postgres.url(driver="postgresql+psycopg"))
         yield
         self.e.dispose()
+
     def make_store(self):
         s = SQLAlchemyStore(self.e, account_table(MetaData(), f"t{next(_n)}"))
         s.create_table()
