@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 
-from servers.mariadb import HOST, MariaDB, free_port, is_installed
+from servers.mariadb import HOST, MariaDB, free_port, give_up, is_installed
 
 HOW_TO_GET_IT = "apt-get install mariadb-server galera-4 rsync"
 _PROVIDERS = (
@@ -17,6 +18,16 @@ _PROVIDERS = (
 def provider() -> Path | None:
     """Galera's library; None if it, or MariaDB, is not installed."""
     return next(filter(Path.exists, _PROVIDERS), None) if is_installed() else None
+
+
+@cache
+def running() -> Galera:
+    """Return this process's cluster, started on first use; skip or, under CI, fail without it."""
+    if provider() is None:
+        give_up(f"No MariaDB Galera here. To run this test: {HOW_TO_GET_IT}")
+    cluster = Galera()
+    cluster.start()
+    return cluster
 
 
 class Galera:

@@ -14,11 +14,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pymysql
+import pytest
 
 HOW_TO_GET_IT = "apt-get install mariadb-server"
 HOST = "127.0.0.1"
@@ -36,6 +38,21 @@ _OPTIONS = (
     "--performance-schema=OFF",
     "--skip-name-resolve",
 )
+
+
+@cache
+def running() -> MariaDB:
+    """Return this process's server, started on first use; skip or, under CI, fail without it."""
+    if not is_installed():
+        give_up(f"No MariaDB here. To run this test: {HOW_TO_GET_IT}")
+    server = MariaDB()
+    server.start()
+    return server
+
+
+def give_up(why: str) -> None:
+    """Skip the test; fail it where `CI=true` says that everything must be there."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
 
 
 def is_installed() -> bool:
