@@ -6,6 +6,7 @@ It ends with the process that started it, whatever ends that one.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
@@ -136,7 +137,8 @@ class MariaDB:
         )
         for session, used in sessions:
             if database in (None, used):
-                self.execute(f"KILL CONNECTION {session}")
+                with contextlib.suppress(pymysql.OperationalError):  # it ended by itself
+                    self.execute(f"KILL CONNECTION {session}")
 
     # -- life
 

@@ -152,9 +152,7 @@ class _Rows:
         expected = (key == bindparam("key"), columns.revision == bindparam("expected"))
         after = (key >= bindparam("prefix"), key > bindparam("after"))
         self._table = table
-        self._engine = engine.execution_options(
-            isolation_level="AUTOCOMMIT", preserve_rowcount=True
-        )
+        self._engine = engine.execution_options(preserve_rowcount=True)
         self._failures = _FAILURES[engine.dialect.name]
         self._load = table.select().where(key == bindparam("key"))
         self._create = table.insert()
@@ -234,14 +232,16 @@ class _Rows:
     def _run(
         self, statement: Executable, parameters: dict[str, Any], take: Callable[[Any], _T]
     ) -> _T:
-        """Run one statement on a connection of its own, which an unknown failure costs."""
+        """Run one statement in a transaction of its own; an unknown failure costs its connection."""
         with self._engine.connect() as connection:
             try:
-                return take(connection.execute(statement, parameters))
+                taken = take(connection.execute(statement, parameters))
+                connection.commit()
             except Exception as error:
                 if self._code_of(error) not in self._failures.lost | self._failures.duplicate:
                     connection.invalidate()
                 raise
+        return taken
 
     def _may_read_again(self, error: Exception) -> bool:
         was_cut = isinstance(error, DBAPIError) and error.connection_invalidated
