@@ -120,25 +120,29 @@ class MariaDB:
         self.execute(f"CREATE DATABASE `{name}`")
         return name
 
-    def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run one statement as root, in autocommit, and return its rows."""
-        connection = pymysql.connect(
+    def connect(self) -> pymysql.Connection[Any]:
+        """Connect as root, in autocommit."""
+        return pymysql.connect(
             host=HOST, port=self.port, user="root", autocommit=True, connect_timeout=5
         )
-        with connection, connection.cursor() as cursor:
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run one statement as root and return its rows."""
+        with self.connect() as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall())
 
     def cut_connections(self, database: str | None = None) -> None:
         """End every session of one database, or of all, from the server's side."""
-        sessions = self.execute(
-            "SELECT id, db FROM information_schema.processlist"
-            " WHERE user = 'root' AND id <> connection_id()"
-        )
-        for session, used in sessions:
-            if database in (None, used):
-                with contextlib.suppress(pymysql.OperationalError):  # it ended by itself
-                    self.execute(f"KILL CONNECTION {session}")
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id, db FROM information_schema.processlist"
+                " WHERE user = 'root' AND id <> connection_id()"
+            )
+            for session, used in cursor.fetchall():
+                if database in (None, used):
+                    with contextlib.suppress(pymysql.OperationalError):  # it ended by itself
+                        cursor.execute(f"KILL CONNECTION {session}")
 
     # -- life
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
-from servers import mariadb, postgres
 from sqlalchemy import Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mfakit.storage.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, account_table
+from servers import mariadb, postgres
 
 ISOLATION_LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 _numbers = count(1)
@@ -148,7 +148,12 @@ def on_mariadb() -> Database:
 
 
 def at_level(level: str, database: Database) -> dict[str, Any]:
-    """Options of an engine whose transactions, and whose sessions, have an isolation level."""
+    """Options of an engine whose transactions, and whose sessions, have an isolation level.
+
+    AUTOCOMMIT is as the documentation recommends an engine of the store's own.
+    """
+    if level == "AUTOCOMMIT":
+        return {"isolation_level": level, "skip_autocommit_rollback": True}
     value = level.lower().replace(" ", "\\ ")
     session = {
         "postgresql": {"options": f"-c default_transaction_isolation={value}"},

@@ -39,7 +39,10 @@ class OnDatabase:
 
     @pytest.fixture(autouse=True)
     def _a_database(self, tmp_path: Path) -> None:
-        self.database = self.make_database(tmp_path)
+        self.open(tmp_path)
+
+    def open(self, directory: Path) -> None:
+        self.database = self.make_database(directory)
         self.options = {}
         self.database.execute("CREATE TABLE IF NOT EXISTS platform (number INT)")
 
@@ -127,3 +130,30 @@ class TestMariaDB(OnMariaDB, Contract):
 @pytest.mark.server
 class TestMariaDBAsync(OnMariaDB, AsyncContract):
     pass
+
+
+# ------------------------------------------------------------------------------- isolation levels
+
+AT_EVERY_LEVEL = (
+    "test_one_creator_wins",
+    "test_one_replacer_wins",
+    "test_one_deleter_wins",
+    "test_counter_counts_exactly",
+    "test_load_shows_every_answered_write",
+    "test_caller_rollback_loses_nothing",
+    "test_load_is_not_of_the_callers_snapshot",
+    "test_scan_beside_writers",
+)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("promise", AT_EVERY_LEVEL)
+@pytest.mark.parametrize("level", [*ISOLATION_LEVELS, "AUTOCOMMIT"])
+@pytest.mark.parametrize("kind", [TestPostgres, TestPostgresAsync, TestMariaDB, TestMariaDBAsync])
+def test_promises_hold_at_every_isolation_level(
+    kind: type[Contract | AsyncContract], level: str, promise: str, tmp_path: Path
+) -> None:
+    contract = kind()
+    contract.open(tmp_path)
+    contract.options = at_level(level, contract.database)
+    getattr(contract, promise)()

@@ -1,8 +1,8 @@
 """One adapter for PostgreSQL, MariaDB, MySQL and SQLite over SQLAlchemy 2 Core, sync and async.
 
-It takes an engine and joins nobody's transaction: each method is one statement in autocommit on a
-pooled connection of its own. So it is durable when it answers, reads no older snapshot, and does
-the same whatever isolation level the engine has.
+It takes an engine and joins nobody's transaction: each method is one statement in a transaction of
+its own, on a pooled connection of its own. So it is durable when it answers, reads no older
+snapshot, and keeps its promises at every isolation level.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from mfakit.storage import Page, StoredRecord, Summary
 
 __all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "account_table"]
 
-_READ_ATTEMPTS = 3
+_READ_ATTEMPTS = 8  # as often as MFA tries a write that lost its race
 _T = TypeVar("_T")
 
 _encode_summary = json.Encoder().encode
@@ -152,10 +152,10 @@ class _Rows:
         expected = (key == bindparam("key"), columns.revision == bindparam("expected"))
         after = (key >= bindparam("prefix"), key > bindparam("after"))
         self._table = table
-        self._engine = engine.execution_options(preserve_rowcount=True)
+        self._engine = engine
         self._failures = _FAILURES[engine.dialect.name]
         self._load = table.select().where(key == bindparam("key"))
-        self._create = table.insert()
+        self._create = table.insert().execution_options(preserve_rowcount=True)
         self._replace = (
             table.update()
             .where(*expected)
@@ -250,6 +250,9 @@ class _Rows:
     def _code_of(self, error: Exception) -> object:
         return self._failures.code_of(error.orig) if isinstance(error, DBAPIError) else None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._engine!r}, {self._table.fullname!r})"
+
 
 class SQLAlchemyStore(_Rows):
     """Keep rows in a table of the platform's database, through its engine.
@@ -319,6 +322,9 @@ class AsyncSQLAlchemyStore:
     async def create_table(self) -> None:
         """Create the table if it is missing. Raises `StoreUnavailableError`."""
         await greenlet_spawn(self._rows.create_table)
+
+    def __repr__(self) -> str:
+        return repr(self._rows).replace("_Rows", type(self).__name__, 1)
 
 
 def _require_own_connections(engine: Engine) -> None:
