@@ -19,6 +19,9 @@ from typing import Any
 import psycopg
 import pymysql
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import Engine, MetaData, StaticPool, create_engine, event, inspect, text
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -763,3 +766,44 @@ def test_the_name_of_cockroachdbs_dialect_is_known() -> None:
     with failing(store.engine, PG.SerializationFailure("restart transaction")):
         assert store.replace(row(revision=3), expected=2) is False
     store.close()
+
+
+# ---------------------------------------------------------------------------------------- Alembic
+
+
+@everywhere
+def test_the_documented_migration_makes_the_table(database: Database) -> None:
+    """It makes what `account_table` describes, so Alembic finds no difference afterwards."""
+    database.execute("DROP TABLE IF EXISTS mfakit_account")
+    migration = _documented_migration()
+    metadata = MetaData()
+    account_table(metadata)
+    engine = database.engine()
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"include_name": _is_ours})
+        with Operations.context(context):
+            migration["upgrade"]()
+        assert compare_metadata(context, metadata) == []
+    store = SQLAlchemyStore(engine)
+    for account_id in ("Ann", "ann", "ann ", "änn"):
+        assert store.create(row(account_id, document=bytes(range(256)) * 256)) is True
+    store.create_table()
+    assert store.load("ann ") == row("ann ", document=bytes(range(256)) * 256)
+    with engine.begin() as connection:
+        with Operations.context(MigrationContext.configure(connection)):
+            migration["downgrade"]()
+        assert not inspect(connection).has_table("mfakit_account")
+    engine.dispose()
+
+
+def _is_ours(name: str | None, kind: str, parents: Any) -> bool:
+    return kind != "table" or name == "mfakit_account"
+
+
+def _documented_migration() -> dict[str, Any]:
+    page = Path(__file__).parents[2] / "docs" / "sqlalchemy.md"
+    blocks = page.read_text(encoding="utf-8").split("```python\n")
+    (migration,) = [block.partition("```")[0] for block in blocks if "def upgrade" in block]
+    namespace: dict[str, Any] = {}
+    exec(migration, namespace)
+    return namespace

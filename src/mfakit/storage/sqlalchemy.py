@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     CursorResult,
+    Dialect,
     Engine,
     Executable,
     LargeBinary,
@@ -38,7 +39,7 @@ from mfakit.core.encoding import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 
-__all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "account_table"]
+__all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "Utf8Binary", "account_table"]
 
 _READ_ATTEMPTS = 8  # as often as MFA tries a write that lost its race
 _T = TypeVar("_T")
@@ -50,16 +51,21 @@ _decode_summary = json.Decoder(Summary).decode
 # --------------------------------------------------------------------------------------- the table
 
 
-class _Utf8(TypeDecorator[str]):
-    """Text as its UTF-8 bytes, which no collation folds, pads or reorders."""
+class Utf8Binary(TypeDecorator[str]):
+    """Text as its UTF-8 bytes, which no collation folds, pads or reorders.
+
+    Public because migrations that Alembic generates name it.
+    """
 
     impl = VARBINARY
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Any) -> bytes | None:
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        """Encode a value on its way to the database."""
         return None if value is None else value.encode()
 
-    def process_result_value(self, value: bytes | None, dialect: Any) -> str | None:
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+        """Decode a value on its way back."""
         return None if value is None else bytes(value).decode()
 
 
@@ -67,7 +73,7 @@ class _Utf8(TypeDecorator[str]):
 _ID = (
     Text()
     .with_variant(Text(collation="C"), "postgresql")
-    .with_variant(_Utf8(255), "mysql", "mariadb")
+    .with_variant(Utf8Binary(255), "mysql", "mariadb")
 )
 _DOCUMENT = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
 _SUMMARY = Text().with_variant(
