@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -160,3 +161,31 @@ def at_level(level: str, database: Database) -> dict[str, Any]:
         "mariadb": {"init_command": f"SET SESSION TRANSACTION ISOLATION LEVEL {level}"},
     }
     return {"isolation_level": level, "connect_args": session[database.dialect]}
+
+
+# ------------------------------------------------------------- for tests that run on every store
+
+
+@contextmanager
+def _opener_on(database: Database) -> Iterator[Callable[[], OpenStore]]:
+    table = new_table()
+    opener = database.opener(table)
+    store = opener()
+    store.create_table()
+    store.close()
+    yield opener
+
+
+def sqlalchemy_sqlite(directory: Path) -> AbstractContextManager[Callable[[], OpenStore]]:
+    """Give a picklable opener of a new table in a new file."""
+    return _opener_on(on_sqlite(directory))
+
+
+def sqlalchemy_postgres(directory: Path) -> AbstractContextManager[Callable[[], OpenStore]]:
+    """Give a picklable opener of a new table on this process's PostgreSQL."""
+    return _opener_on(on_postgres())
+
+
+def sqlalchemy_mariadb(directory: Path) -> AbstractContextManager[Callable[[], OpenStore]]:
+    """Give a picklable opener of a new table on this process's MariaDB."""
+    return _opener_on(on_mariadb())

@@ -25,7 +25,8 @@ from mfakit.storage import StoredRecord, Summary
 from servers import galera
 from world import Person, World
 
-pytestmark = pytest.mark.server
+# One cluster is enough, so one worker of pytest-xdist gets all of these.
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("galera")]
 
 # READ (1), UPDATE and DELETE (2), INSERT and REPLACE (4): every statement of the store.
 ENGINE = {"connect_args": {"init_command": "SET SESSION wsrep_sync_wait = 7"}}

@@ -606,6 +606,36 @@ def test_a_killed_server_is_unavailable_and_comes_back_by_itself(database: Datab
 
 
 @on_servers
+def test_a_killed_server_on_an_event_loop(database: Database) -> None:
+    """The asynchronous drivers tell of it in other ways; the store does not."""
+    server: Any = (postgres if database.dialect == "postgresql" else mariadb).running()
+
+    async def run() -> None:
+        store = await database.new_async_store()
+        assert await store.create(row()) is True
+        server.kill()
+        try:
+            for call in (
+                partial(store.load, "ann"),
+                partial(store.create, row("bob")),
+                partial(store.replace, row(revision=2), expected=1),
+                partial(store.delete, "ann", expected=1),
+                partial(store.scan, cursor=None, limit=1),
+            ):
+                with pytest.raises(StoreUnavailableError):
+                    await call()
+        finally:
+            server.start()
+        assert await store.load("ann") == row()
+        assert await store.replace(row(revision=2), expected=1) is True
+        server.restart()
+        assert await store.load("ann") == row(revision=2)
+        await store.aclose()
+
+    asyncio.run(run())
+
+
+@on_servers
 def test_a_restart_between_two_calls_is_not_noticed(database: Database) -> None:
     """Every operation loads first, and a load replaces the connections that died meanwhile."""
     server: Any = (postgres if database.dialect == "postgresql" else mariadb).running()
