@@ -22,7 +22,17 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Engine, MetaData, StaticPool, create_engine, event, inspect, text
+from sqlalchemy import (
+    AsyncAdaptedQueuePool,
+    Engine,
+    MetaData,
+    QueuePool,
+    StaticPool,
+    create_engine,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -664,7 +674,7 @@ def test_a_write_on_a_dead_connection_fails_once(database: Database) -> None:
 def test_a_pool_with_nothing_left_is_unavailable(tmp_path: Path) -> None:
     """The platform holds the only connection, as it may at the top of a traffic peak."""
     database = on_sqlite(tmp_path)
-    store = database.new_store(pool_size=1, max_overflow=0, pool_timeout=0.05)
+    store = database.new_store(poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05)
     with store.engine.connect():
         with pytest.raises(StoreUnavailableError):
             store.load("ann")
@@ -715,7 +725,11 @@ def test_a_cancelled_call_gives_its_connection_back(tmp_path: Path) -> None:
 
     async def run() -> None:
         store = await database.new_async_store(
-            pool_size=1, max_overflow=0, pool_timeout=5, connect_args={"timeout": 0.5}
+            poolclass=AsyncAdaptedQueuePool,  # SQLAlchemy 2.0 would take another one
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=5,
+            connect_args={"timeout": 0.5},
         )
         other = sqlite3.connect(str(store.engine.url.database), isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
