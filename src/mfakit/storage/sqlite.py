@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from msgspec import MsgspecError, json
 
-from mfakit.errors import StoreConfigurationError, StoreUnavailableError
+from mfakit.errors import InvalidInputError, StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 
 __all__ = ["SQLiteStore"]
@@ -129,6 +129,8 @@ class SQLiteStore:
                 connection.close()
             if isinstance(error, sqlite3.Error):
                 raise StoreUnavailableError from error
+            if isinstance(error, UnicodeEncodeError):
+                raise InvalidInputError("account_id") from error
             raise
         self._idle.append(connection)
         return rows, cursor.rowcount
