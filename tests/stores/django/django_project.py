@@ -11,6 +11,9 @@ from typing import Any
 import django
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connections
+
+from mfakit.storage.django import AsyncDjangoStore, DjangoStore
 
 APPS = [
     "django.contrib.admin",
@@ -80,6 +83,41 @@ def configure(databases: dict[str, dict[str, Any]], **more: Any) -> None:
         **more,
     )
     django.setup()
+
+
+def mariadb(port: int, name: str) -> dict[str, Any]:
+    """Return a database of `DATABASES`; Django reaches it through PyMySQL, which needs no compiler."""
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    return {
+        "ENGINE": "django.db.backends.mysql",
+        "HOST": "127.0.0.1",
+        "PORT": port,
+        "USER": "root",
+        "NAME": name,
+        "OPTIONS": {"charset": "utf8mb4"},
+    }
+
+
+def add_database(alias: str, database: dict[str, Any]) -> None:
+    """Add an alias after the settings were made, for a server that was started meanwhile."""
+    connections.settings[alias] = connections.configure_settings({"default": database})["default"]
+    migrate(alias)
+
+
+def open_store(alias: str, database: dict[str, Any]) -> DjangoStore:
+    """Open the same data, in this process or in another one."""
+    if database["ENGINE"].endswith("mysql"):
+        mariadb(0, "")
+    configure({"default": {}, alias: database})
+    return DjangoStore(alias)
+
+
+def open_async_store(alias: str, database: dict[str, Any]) -> AsyncDjangoStore:
+    """Open the same data for an event loop."""
+    open_store(alias, database)
+    return AsyncDjangoStore(alias)
 
 
 def new_sqlite() -> dict[str, Any]:

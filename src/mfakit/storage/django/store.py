@@ -19,6 +19,7 @@ from django.db import Error, close_old_connections, connections, router, transac
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
+from mfakit.core.encoding import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 from mfakit.storage.django.times import from_seconds, to_seconds
@@ -67,7 +68,8 @@ class DjangoStore:
         using: An alias of `DATABASES`. None asks the routers for the model's writer at each call.
 
     Every method raises `StoreUnavailableError` when the database fails, and
-    `StoreConfigurationError` inside `atomic()`, without autocommit, or for an unknown alias.
+    `StoreConfigurationError` inside `atomic()`, without autocommit, or for an unknown alias; those
+    that take an id, `InvalidInputError` for what is none.
     """
 
     def __init__(self, using: str | None = None) -> None:
@@ -75,13 +77,14 @@ class DjangoStore:
 
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none."""
+        account_id = parse_account_id(account_id)
         with self._alone() as alias:
             rows = list(_rows(alias).filter(account_id=account_id).values_list(*_COLUMNS))
         return _stored(rows[0]) if rows else None
 
     def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none."""
-        row = _model()(account_id=new.account_id, **_values(new))
+        row = _model()(account_id=parse_account_id(new.account_id), **_values(new))
 
         def insert(alias: str) -> bool:
             row.save(force_insert=True, using=alias)
@@ -180,6 +183,11 @@ class AsyncDjangoStore:
         """Return up to `limit` rows in the order of their ids."""
         return await self._in_thread(self._store.scan, cursor=cursor, limit=limit, prefix=prefix)
 
+    def close(self) -> None:
+        """Let the store's own threads end; it is not used afterwards."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._pool is None:
             return await sync_to_async(call)(*args, **kwargs)
@@ -228,7 +236,7 @@ def _rows(alias: str) -> Any:
 
 
 def _at(alias: str, account_id: str, revision: int) -> Any:
-    return _rows(alias).filter(account_id=account_id, revision=revision)
+    return _rows(alias).filter(account_id=parse_account_id(account_id), revision=revision)
 
 
 def _values(new: StoredRecord) -> dict[str, Any]:

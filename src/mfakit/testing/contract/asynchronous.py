@@ -102,10 +102,7 @@ def _behind(store: Store) -> AsyncStore:
 
 def _other(row: StoredRecord, revision: int) -> StoredRecord:
     return StoredRecord(
-        account_id=row.account_id,
-        revision=revision,
-        document=os.urandom(16),
-        summary=row.summary,
+        account_id=row.account_id, revision=revision, document=os.urandom(16), summary=row.summary
     )
 
 

@@ -155,10 +155,7 @@ class Checks:
         summary: Summary = SUMMARY,
     ) -> StoredRecord:
         return StoredRecord(
-            account_id=self._prefix + account,
-            revision=revision,
-            document=document,
-            summary=summary,
+            account_id=self._prefix + account, revision=revision, document=document, summary=summary
         )
 
     def _loaded(self, store: Store, account: str = "ann") -> StoredRecord:

@@ -178,10 +178,7 @@ class FailureChecks(Checks):
             wanted = (after if won else before)[name]
             require(found == wanted, f"{name} answered {won}, and the rollback changed that.")
 
-    @check(
-        harm="A code that was spent meanwhile would be seen as fresh.",
-        look=_OWN_CONNECTION,
-    )
+    @check(harm="A code that was spent meanwhile would be seen as fresh.", look=_OWN_CONNECTION)
     def test_load_is_not_of_the_callers_snapshot(self) -> None:
         """Inside a transaction of the caller, load shows what others wrote since it began."""
         store, new = self._store(), self._row(revision=2, document=b"[]")
@@ -242,10 +239,7 @@ def _write_until(done: threading.Event, store: Store, account_id: str) -> int:
     while not done.is_set():
         # Random: a late write of an earlier try is not taken for this one.
         new = StoredRecord(
-            account_id=account_id,
-            revision=revision + 1,
-            document=os.urandom(16),
-            summary=SUMMARY,
+            account_id=account_id, revision=revision + 1, document=os.urandom(16), summary=SUMMARY
         )
         is_sure, won = _ask(partial(_write_over, store, new))
         found = load_patiently(store, account_id)

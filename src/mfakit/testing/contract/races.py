@@ -163,5 +163,3 @@ class RaceChecks(Checks):
         counted = loaded(store, row.account_id)
         require(int(counted.document) == total, f"increments were lost between {between}.")
         require(counted.revision == row.revision + total, f"revisions were lost between {between}.")
-
-

@@ -134,5 +134,3 @@ class RowChecks(Checks):
         expect(store, neighbour)
         store.delete(self._row().account_id, expected=8)
         expect(store, neighbour)
-
-

@@ -14,7 +14,7 @@ _TWO_PEOPLE = (
     " deletion hits both."
 )
 _ID_COLUMN = (
-    "The id's column compares bytes: VARBINARY on MySQL and MariaDB, COLLATE \"C\" on PostgreSQL;"
+    'The id\'s column compares bytes: VARBINARY on MySQL and MariaDB, COLLATE "C" on PostgreSQL;'
     " no strip(), lower() or normalize() on the way."
 )
 _CASES = ("ann", "Ann", "ANN", "änn", "Änn", "straße", "strasse", "STRASSE", "ı", "i", "I", "İ")
