@@ -10,10 +10,11 @@ from typing import Any
 import django_project
 import pytest
 from django.db import connections
+from django.test import override_settings
 
 DEFAULT = django_project.new_sqlite()
 django_project.configure(
-    {"default": DEFAULT, "mfakit": DEFAULT, "replica": django_project.new_sqlite()}
+    {"default": DEFAULT, "mfakit": {**DEFAULT}, "replica": django_project.new_sqlite()}
 )
 
 
@@ -73,3 +74,32 @@ def _need(*modules: str, how: str) -> None:
 
 def _give_up(how: str) -> None:
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"To run this test: {how}")
+
+
+class _Settings:
+    """Settings that last for one test."""
+
+    def __init__(self) -> None:
+        self._overrides: list[override_settings] = []
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "_overrides":
+            super().__setattr__(name, value)
+            return
+        self._overrides.append(override_settings(**{name: value}))
+        self._overrides[-1].enable()
+
+    def __delattr__(self, name: str) -> None:
+        setattr(self, name, None)
+
+    def restore(self) -> None:
+        for one in reversed(self._overrides):
+            one.disable()
+
+
+@pytest.fixture
+def settings() -> Iterator[_Settings]:
+    """As pytest-django's: what is set here is set back after the test."""
+    changed = _Settings()
+    yield changed
+    changed.restore()

@@ -14,7 +14,7 @@ from mfakit.results import HistoryItem, Status
 __all__ = ["Administration", "configured_mfa"]
 
 _NOT_SET = "The setting MFAKIT is missing: the dotted path of the platform's MFA."
-_NOT_FOUND = "The setting MFAKIT names nothing that can be imported."
+_NOT_FOUND = "What the setting MFAKIT names cannot be loaded."
 _NOT_ONE = "The setting MFAKIT must lead to an MFA, or to a callable that returns one."
 
 
