@@ -23,7 +23,8 @@ _ATOMIC_REQUESTS = Error(
     "The database of the two-step records has ATOMIC_REQUESTS.",
     hint="A request that fails would undo the count of a wrong code. Give the records an alias of "
     'their own: DATABASES["mfakit"] = {**DATABASES["default"], "ATOMIC_REQUESTS": False} and '
-    'DATABASE_ROUTERS = ["mfakit.storage.django.routers.OwnAliasRouter"].',
+    'DATABASE_ROUTERS = ["mfakit.storage.django.routers.OwnAliasRouter"]. On SQLite, which has one '
+    "writer at a time, name another file there.",
     id="mfakit.E001",
 )
 _NO_AUTOCOMMIT = Error(
