@@ -44,10 +44,10 @@ class ClosingStore(DjangoStore):
     """A `DjangoStore` for threads that come and go."""
 
     @contextmanager
-    def _alone(self) -> Iterator[str]:
+    def _alone(self) -> Iterator[BaseDatabaseWrapper]:
         ENDS.connections.add(self._connection())
-        with super()._alone() as alias:
-            yield alias
+        with super()._alone() as connection:
+            yield connection
 
 
 class Contract(StoreContract):
@@ -121,6 +121,22 @@ class TestPostgreSQL(Contract):
     @pytest.fixture(autouse=True)
     def _server(self, postgres: Any) -> None:
         self.cut_connections = lambda _: _cut(postgres, "postgres")  # type: ignore[method-assign]
+
+
+@pytest.mark.server
+class TestPostgreSQLSerializable(Contract):
+    """Where the platform has its connections at another level than Django's default."""
+
+    alias = "serializable"
+
+    @pytest.fixture(autouse=True)
+    def _server(self, postgres: Any) -> None:
+        from psycopg import IsolationLevel
+
+        options = {"isolation_level": IsolationLevel.SERIALIZABLE}
+        database = {**connections.settings["postgres"], "OPTIONS": options}
+        if self.alias not in connections.settings:
+            django_project.add_database(self.alias, database)
 
 
 @pytest.mark.server

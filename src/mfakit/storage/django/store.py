@@ -1,13 +1,16 @@
-"""The store: one statement a call through the ORM, on the writer, in no transaction of the caller's.
+"""The store: one statement a call, on the writer, in no transaction of the caller's.
 
 A refusal that the caller rolls back would be a guess that was not counted, so inside `atomic()` on
 the store's alias every method raises `StoreConfigurationError` before it does anything. The one
 exception is the transaction that Django's `TestCase` puts around a test.
+
+The two statements of every sign-in are SQL, run by Django's own cursor: the ORM would build them
+anew at each call, for ten times the cost on SQLite and one and a half times on PostgreSQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -35,7 +38,6 @@ T = TypeVar("T")
 _COLUMNS = (
     "account_id",
     "revision",
-    "document",
     "state",
     "enrolled_at",
     "last_login_at",
@@ -44,6 +46,12 @@ _COLUMNS = (
     "passcodes",
     "trusted_devices",
     "key_ids",
+    "document",
+)
+_LOAD = f"SELECT {', '.join(_COLUMNS)} FROM mfakit_account WHERE account_id = %s"
+_REPLACE = (
+    f"UPDATE mfakit_account SET {', '.join(f'{one} = %s' for one in _COLUMNS[1:])}"
+    " WHERE account_id = %s AND revision = %s"
 )
 # What the drivers call a lost race, or a row that is there already.
 _LOST_RACES = (
@@ -78,42 +86,50 @@ class DjangoStore:
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none."""
         account_id = parse_account_id(account_id)
-        with self._alone() as alias:
-            rows = list(_rows(alias).filter(account_id=account_id).values_list(*_COLUMNS))
-        return _stored(rows[0]) if rows else None
+        with self._alone() as connection, connection.cursor() as cursor:
+            cursor.execute(_LOAD, _prepared(connection, {"account_id": account_id}))
+            row = cursor.fetchone()
+            return None if row is None else _stored(_converted(connection, row))
 
     def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none."""
         row = _model()(account_id=parse_account_id(new.account_id), **_values(new))
 
-        def insert(alias: str) -> bool:
-            row.save(force_insert=True, using=alias)
+        def insert(connection: BaseDatabaseWrapper) -> bool:
+            row.save(force_insert=True, using=connection.alias)
             return True
 
         return self._write(insert)
 
     def replace(self, new: StoredRecord, *, expected: int) -> bool:
         """Replace the row whose revision is `expected`."""
-        values = _values(new)
-        return self._write(lambda alias: _at(alias, new.account_id, expected).update(**values) == 1)
+        values = {**_values(new), "account_id": parse_account_id(new.account_id)}
+
+        def update(connection: BaseDatabaseWrapper) -> bool:
+            with connection.cursor() as cursor:
+                cursor.execute(_REPLACE, [*_prepared(connection, values), expected])
+                return bool(cursor.rowcount == 1)
+
+        return self._write(update)
 
     def delete(self, account_id: str, *, expected: int) -> bool:
         """Delete the row whose revision is `expected`."""
-        return self._write(lambda alias: _at(alias, account_id, expected).delete()[0] == 1)
+        place = {"account_id": parse_account_id(account_id), "revision": expected}
+        return self._write(lambda connection: _rows(connection).filter(**place).delete()[0] == 1)
 
     def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
         """Return up to `limit` rows in the order of their ids."""
-        with self._alone() as alias:
-            wanted = _rows(alias).filter(account_id__gte=prefix, account_id__gt=cursor or "")
+        with self._alone() as connection:
+            wanted = _rows(connection).filter(account_id__gte=prefix, account_id__gt=cursor or "")
             rows = list(wanted.order_by("account_id").values_list(*_COLUMNS)[: limit + 1])
         found = [_stored(row) for row in rows if row[0].startswith(prefix)]
         page = tuple(found[:limit])
         return Page(page, page[-1].account_id if len(found) > limit else None)
 
-    def _write(self, write: Callable[[str], bool]) -> bool:
+    def _write(self, write: Callable[[BaseDatabaseWrapper], bool]) -> bool:
         try:
-            with self._alone() as alias:
-                return write(alias)
+            with self._alone() as connection:
+                return write(connection)
         except StoreUnavailableError as error:
             cause = error.__cause__
             if cause is not None and _is_lost_race(cause.__cause__):
@@ -121,12 +137,12 @@ class DjangoStore:
             raise
 
     @contextmanager
-    def _alone(self) -> Iterator[str]:
-        """Give the alias to run one statement on; after a failure, make the next call recover."""
+    def _alone(self) -> Iterator[BaseDatabaseWrapper]:
+        """Give the connection for one statement; after a failure, make the next call recover."""
         connection = self._connection()
         try:
             with _own_transaction(connection):
-                yield connection.alias
+                yield connection
         except Error as error:
             if not connection.in_atomic_block and not _is_lost_race(error.__cause__):
                 connection.close_if_unusable_or_obsolete()
@@ -231,19 +247,34 @@ def _model() -> type[Account]:
     return apps.get_model("mfakit", "Account")
 
 
-def _rows(alias: str) -> Any:
-    return _model()._base_manager.using(alias)
+def _rows(connection: BaseDatabaseWrapper) -> Any:
+    return _model()._base_manager.using(connection.alias)
 
 
-def _at(alias: str, account_id: str, revision: int) -> Any:
-    return _rows(alias).filter(account_id=parse_account_id(account_id), revision=revision)
+def _prepared(connection: BaseDatabaseWrapper, values: dict[str, Any]) -> list[Any]:
+    """Return the values of columns as the database's driver wants them."""
+    fields: Any = _model()._meta
+    return [
+        fields.get_field(name).get_db_prep_save(value, connection=connection)
+        for name, value in values.items()
+    ]
+
+
+def _converted(connection: BaseDatabaseWrapper, row: tuple[Any, ...]) -> Iterator[Any]:
+    """Give the values of `_COLUMNS` as the ORM does, whatever form the driver has for them."""
+    fields: Any = _model()._meta
+    for name, given in zip(_COLUMNS, row, strict=True):
+        column, value = fields.get_field(name).cached_col, given
+        converters = connection.ops.get_db_converters(column)
+        for convert in (*converters, *column.get_db_converters(connection)):
+            value = convert(value, column, connection)
+        yield value
 
 
 def _values(new: StoredRecord) -> dict[str, Any]:
     summary = new.summary
     return {
         "revision": new.revision,
-        "document": new.document,
         "state": summary.state,
         "enrolled_at": from_seconds(summary.enrolled_at),
         "last_login_at": from_seconds(summary.last_login_at),
@@ -252,11 +283,12 @@ def _values(new: StoredRecord) -> dict[str, Any]:
         "passcodes": summary.passcodes,
         "trusted_devices": summary.trusted_devices,
         "key_ids": " ".join(summary.key_ids),
+        "document": new.document,
     }
 
 
-def _stored(row: tuple[Any, ...]) -> StoredRecord:
-    account_id, revision, document, state, enrolled_at, last_login_at, *counts, key_ids = row
+def _stored(row: Iterable[Any]) -> StoredRecord:
+    account_id, revision, state, enrolled_at, last_login_at, *counts, key_ids, document = row
     authenticators, recovery_codes_left, passcodes, trusted_devices = counts
     summary = Summary(
         state=state,
