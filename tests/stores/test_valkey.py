@@ -661,7 +661,7 @@ def open_broken(address: dict[str, Any], prefix: str) -> ValkeyStore:
 @pytest.mark.slow
 def test_the_race_finds_a_lost_update(shared: ValkeyServer) -> None:
     """The test above can fail."""
-    with pytest.raises(AssertionError, match="'SignedIn': [2-8]"):
+    with pytest.raises(AssertionError, match=r"'SignedIn': [2-8]"):
         require_one_winner(partial(open_broken, shared.address, new_prefix()), trials=20)
 
 
