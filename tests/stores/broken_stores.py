@@ -1,4 +1,4 @@
-"""Seven adapters with one mistake each, every one of a kind that is made in practice.
+"""Adapters with one mistake each, every one of a kind that is made in practice.
 
 All stand on SQLite and on `SQLiteStore`. Here, not in the test file: spawned processes import it.
 """
@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from mfakit.errors import StoreConfigurationError
 from mfakit.storage import StoredRecord
 from mfakit.storage.memory import MemoryStore
 from mfakit.storage.sqlite import SQLiteStore
@@ -142,3 +143,21 @@ class JoiningStore(EditedStore):
         self.platform.execute("BEGIN")
         yield
         self.platform.execute("ROLLBACK")
+
+
+class SnapshotStore(JoiningStore):
+    """Writes on a connection of its own, but reads through the platform's."""
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> tuple[list[Any], int]:
+        if statement.startswith("SELECT"):
+            return super()._execute(statement, values)
+        return EditedStore._execute(self, statement, values)
+
+
+class RefusingStore(JoiningStore):
+    """Not broken: knows that it is inside the platform's transaction, and says so."""
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> tuple[list[Any], int]:
+        if self.platform.in_transaction:
+            raise StoreConfigurationError("Inside a transaction that could be rolled back.")
+        return super()._execute(statement, values)

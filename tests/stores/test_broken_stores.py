@@ -90,3 +90,19 @@ def test_a_broken_adapter_is_caught_by_a_named_check(
         lines = failed[name].text.splitlines()
         assert lines[0].startswith(f"Promise {name} is broken: ")
         assert [line.split(": ")[0] for line in lines[1:]] == ["Seen", "Harm", "Look"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "outcome"),
+    [
+        (broken_stores.RefusingStore, "caller_rollback_loses_nothing", "passed"),
+        (broken_stores.RefusingStore, "load_is_not_of_the_callers_snapshot", "passed"),
+        (broken_stores.SnapshotStore, "load_is_not_of_the_callers_snapshot", "failed"),
+    ],
+)
+def test_inside_the_callers_transaction(
+    kind: Callable[[Path], Any], check: str, outcome: str, tmp_path: Path
+) -> None:
+    """To refuse is right there; to read what the caller's transaction sees is wrong."""
+    result = run_check(Contract(kind, tmp_path / "mfa.db"), check)
+    assert result.outcome == outcome

@@ -51,5 +51,6 @@ def demo(*, auto: bool, store: Path) -> None:
     raise SystemExit(0 if is_done else 1)
 
 
-for command in (check_store, keys, reset):
-    commands.add_command(command)
+commands.add_command(check_store)
+commands.add_command(keys)
+commands.add_command(reset)

@@ -21,10 +21,11 @@ from mfakit.testing.contract.factory import Named, is_asynchronous
 
 __all__ = ["INTERRUPTED", "json_option", "on_a_store", "status"]
 
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 DONE, FAILED, INTERRUPTED = 0, 1, 130  # 130: 128 + SIGINT, as shells report it; 2 is click's
 KEYS_VARIABLE = "MFAKIT_KEYS"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+json_option: Option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 _STORE_OPTIONS = (
     click.option(
         "--store",

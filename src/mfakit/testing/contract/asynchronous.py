@@ -32,7 +32,7 @@ class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, Row
     CANCELLATIONS = 40
     PATIENCE_SECONDS = 10.0
 
-    _loop: LoopThread
+    _loop_thread: LoopThread
 
     async def make_store(self) -> AsyncStore:
         """Return a store for one check; as `StoreContract.make_store`, inside the loop."""
@@ -54,19 +54,21 @@ class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, Row
 
     # -- how the checks reach it
 
-    def _make(self) -> Bridge:
-        self._loop = LoopThread()
-        self._owned.callback(self._loop.close)
-        return bridge(self.make_store, self._loop)
+    def _open_store(self) -> Bridge:
+        self._loop_thread = LoopThread()
+        self._owned.callback(self._loop_thread.close)
+        return bridge(self.make_store, self._loop_thread)
 
-    def _opener(self, store: Store) -> Opener:
-        return BridgeOpener(self._loop.call(self.opener, _behind(store)))
+    def _opener_of(self, store: Store) -> Opener:
+        return BridgeOpener(self._loop_thread.call(self.opener, _behind(store)))
 
     def _cut(self, store: Store) -> None:
-        self._loop.call(self.cut_connections, _behind(store))
+        self._loop_thread.call(self.cut_connections, _behind(store))
 
     def _in_caller_transaction(self, store: Store) -> AbstractContextManager[object]:
-        return self._loop.entered(self._loop.call(self.caller_transaction, _behind(store)))
+        return self._loop_thread.entered(
+            self._loop_thread.call(self.caller_transaction, _behind(store))
+        )
 
     # -- only here
 
@@ -76,9 +78,9 @@ class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, Row
     )
     def test_one_coroutine_wins(self) -> None:
         """Of coroutines that create or replace one row at once, exactly one wins."""
-        store = self._own(self._make())
+        store = self._own(self._open_store())
         rows = [self._row(f"user-{turn}") for turn in range(self.ROUNDS)]
-        self._loop.call(_race_coroutines, store.store, rows, self.THREADS)
+        self._loop_thread.call(_race_coroutines, store.store, rows, self.THREADS)
 
     @check(
         harm="A browser that hangs up would tear a record, or leave a connection that answers the"
@@ -88,9 +90,9 @@ class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, Row
     )
     def test_cancelled_write_is_whole(self) -> None:
         """A cancelled write leaves the old row or the new one, and the store goes on working."""
-        store = self._own(self._make())
+        store = self._own(self._open_store())
         neighbours = [self._row(f"user-{place}", place + 5) for place in range(self.THREADS)]
-        self._loop.call(self._cancel_writes, store.store, self._row(), neighbours)
+        self._loop_thread.call(self._cancel_writes, store.store, self._row(), neighbours)
 
     # -- helpers
 

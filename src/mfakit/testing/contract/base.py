@@ -107,14 +107,14 @@ class Checks:
     document_bytes_max = 65_536
 
     _owned: ExitStack
-    _prefix: str
+    _id_prefix: str
 
     # -- what `StoreContract` and `AsyncStoreContract` give
 
-    def _make(self) -> Store:
+    def _open_store(self) -> Store:
         raise NotImplementedError
 
-    def _opener(self, store: Store) -> Opener:
+    def _opener_of(self, store: Store) -> Opener:
         raise NotImplementedError
 
     def _cut(self, store: Store) -> None:
@@ -127,7 +127,7 @@ class Checks:
 
     @contextmanager
     def _session(self) -> Iterator[None]:
-        self._prefix = f"{ROW_PREFIX}{os.urandom(4).hex()}/"
+        self._id_prefix = f"{ROW_PREFIX}{os.urandom(4).hex()}/"
         with ExitStack() as self._owned:
             yield
 
@@ -136,14 +136,14 @@ class Checks:
         self._owned.callback(close, store)
         return store
 
-    def _store(self) -> Store:
+    def _store_under_test(self) -> Store:
         """Return the store under test; called once in a check."""
-        return self._own(self._make())
+        return self._own(self._open_store())
 
     def holds_only_rows_of_checks(self) -> bool:
         """Say whether the store is fit for tests; one that cannot be walked is taken to be."""
         with self._session():
-            store = self._store()
+            store = self._store_under_test()
             if not hasattr(store, "scan"):
                 return True
             cursor: str | None = None
@@ -171,11 +171,14 @@ class Checks:
         summary: Summary = SUMMARY,
     ) -> StoredRecord:
         return StoredRecord(
-            account_id=self._prefix + account, revision=revision, document=document, summary=summary
+            account_id=self._id_prefix + account,
+            revision=revision,
+            document=document,
+            summary=summary,
         )
 
     def _loaded(self, store: Store, account: str = "ann") -> StoredRecord:
-        return loaded(store, self._prefix + account)
+        return loaded(store, self._id_prefix + account)
 
 
 def loaded(store: Store, account_id: str) -> StoredRecord:

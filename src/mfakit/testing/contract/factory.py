@@ -56,8 +56,8 @@ class _FactoryChecks(Checks):
 
     named: Named
 
-    def _opener(self, store: Store) -> Opener:
-        opener = super()._opener(store)
+    def _opener_of(self, store: Store) -> Opener:
+        opener = super()._opener_of(store)
         probe = self._row("probe")
         store.create(probe)
         again = opener()

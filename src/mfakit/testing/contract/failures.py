@@ -52,14 +52,15 @@ class FailureChecks(Checks):
 
     KILLS = 4
     CUTS = 20
+    SECONDS_BETWEEN_CUTS = 0.05
 
     # -- the process ends
 
     @check(harm=_LOST_WRITE, look=_DURABLE)
     def test_reopened_store_holds_everything(self) -> None:
         """A store that is closed and opened again holds every row as it was written last."""
-        store = self._store()
-        opener = self._opener(store)
+        store = self._store_under_test()
+        opener = self._opener_of(store)
         rows = [self._row(f"user-{number}", document=b"%d" % number) for number in range(10)]
         for row in rows:
             store.create(row)
@@ -76,8 +77,8 @@ class FailureChecks(Checks):
     @check(harm=_LOST_WRITE, look=_DURABLE)
     def test_answered_writes_survive_kill(self) -> None:
         """When a process is killed in mid-write, what it answered is there, whole."""
-        store = self._store()
-        opener = self._opener(store)
+        store = self._store_under_test()
+        opener = self._opener_of(store)
         ids = [self._row(f"user-{number}").account_id for number in range(4)]
         size = min(20_000, self.document_bytes_max)
         answered = dict.fromkeys(ids, 0)
@@ -121,7 +122,7 @@ class FailureChecks(Checks):
     )
     def test_store_recovers_after_a_cut(self) -> None:
         """After a cut at most one call fails, by StoreUnavailableError; the next ones work."""
-        store, revision = self._store(), 1
+        store, revision = self._store_under_test(), 1
         store.create(self._row())
         for _ in range(3):
             self._cut(store)
@@ -137,7 +138,7 @@ class FailureChecks(Checks):
     @check(harm=_LOST_WRITE, look=_OUTCOME)
     def test_cut_connections_never_make_an_answer_false(self) -> None:
         """While connections are cut, True is there, False is not, and the rest is unavailable."""
-        store = self._store()
+        store = self._store_under_test()
         self._cut(store)
         done = threading.Event()
         with ThreadPoolExecutor(self.THREADS) as threads:
@@ -147,7 +148,7 @@ class FailureChecks(Checks):
             ]
             try:
                 for _ in range(self.CUTS):
-                    time.sleep(0.02)
+                    time.sleep(self.SECONDS_BETWEEN_CUTS)
                     self._cut(store)
             finally:
                 done.set()
@@ -159,7 +160,7 @@ class FailureChecks(Checks):
     @check(harm=_ROLLED_BACK, look=_OWN_CONNECTION)
     def test_caller_rollback_loses_nothing(self) -> None:
         """What was answered inside a transaction of the caller is there after its rollback."""
-        store = self._store()
+        store = self._store_under_test()
         created, replaced, deleted = map(self._row, ("new", "old", "gone"))
         for row in (replaced, deleted):
             store.create(row)
@@ -182,7 +183,7 @@ class FailureChecks(Checks):
     @check(harm="A code that was spent meanwhile would be seen as fresh.", look=_OWN_CONNECTION)
     def test_load_is_not_of_the_callers_snapshot(self) -> None:
         """Inside a transaction of the caller, load shows what others wrote since it began."""
-        store, new = self._store(), self._row(revision=2, document=b"[]")
+        store, new = self._store_under_test(), self._row(revision=2, document=b"[]")
         store.create(self._row())
         with self._in_caller_transaction(store):
             try:

@@ -128,7 +128,7 @@ class RaceChecks(Checks):
     )
     def test_counter_counts_exactly(self) -> None:
         """Threads that load and replace in a loop lose no increment: guesses are counted."""
-        store, row = self._store(), self._row(document=b"0")
+        store, row = self._store_under_test(), self._row(document=b"0")
         store.create(row)
         counted = in_threads(store, self.THREADS, count_up, row.account_id, self.SECONDS)
         self._is_counted(store, row, sum(counted), "threads")
@@ -140,7 +140,7 @@ class RaceChecks(Checks):
     )
     def test_load_shows_every_answered_write(self) -> None:
         """What was answered True is seen by the next load, on every thread."""
-        store, row = self._store(), self._row()
+        store, row = self._store_under_test(), self._row()
         store.create(row)
         with ThreadPoolExecutor(self.THREADS) as threads:
             for revision in range(2, 22):
@@ -153,22 +153,22 @@ class RaceChecks(Checks):
     @check(harm=_TWICE, look=_ONE_STATEMENT)
     def test_one_winner_among_threads(self) -> None:
         """While threads create, replace and delete one row, each revision is followed once."""
-        store, account_id = self._store(), self._row().account_id
+        store, account_id = self._store_under_test(), self._row().account_id
         turns = in_threads(store, self.THREADS, take_turns, account_id, self.SECONDS)
         self._is_one_chain(store, account_id, turns)
 
     @check(harm=_TWICE, look=_ONE_STATEMENT + " A lock of one process stops no other.")
     def test_one_winner_among_processes(self) -> None:
         """While processes create, replace and delete one row, each revision is followed once."""
-        store, account_id = self._store(), self._row().account_id
-        with workers(self._opener(store), self.PROCESSES) as in_processes:
+        store, account_id = self._store_under_test(), self._row().account_id
+        with workers(self._opener_of(store), self.PROCESSES) as in_processes:
             turns = in_processes(take_turns, account_id, self.SECONDS)
         self._is_one_chain(store, account_id, turns)
 
     # -- helpers
 
     def _race_threads(self, write: Write) -> None:
-        store = self._store()
+        store = self._store_under_test()
         ids = self._make_rows(store, write)
         won = in_threads(store, self.THREADS, race, write, ids)
         self._one_won(store, write, ids, won)

@@ -15,7 +15,7 @@ class RowChecks(Checks):
     )
     def test_missing_row_is_none(self) -> None:
         """An account that was never written has no row."""
-        found = self._store().load(self._prefix + "nobody")
+        found = self._store_under_test().load(self._id_prefix + "nobody")
         require(found is None, "load of a missing row must be None.")
 
     @check(
@@ -24,7 +24,7 @@ class RowChecks(Checks):
     )
     def test_created_row_is_loaded_whole(self) -> None:
         """What was created is loaded: id, revision, document and summary."""
-        store, row = self._store(), self._row()
+        store, row = self._store_under_test(), self._row()
         require(store.create(row) is True, "create of a new row must return True.")
         expect(store, row)
 
@@ -35,7 +35,7 @@ class RowChecks(Checks):
     )
     def test_create_never_overwrites(self) -> None:
         """A second create loses and changes nothing."""
-        store, first = self._store(), self._row()
+        store, first = self._store_under_test(), self._row()
         store.create(first)
         second = store.create(self._row(revision=2, document=b"[]"))
         require(second is False, "create of an existing row must return False.")
@@ -48,7 +48,7 @@ class RowChecks(Checks):
     )
     def test_replace_needs_the_expected_revision(self) -> None:
         """A replace with another revision than the row's loses and changes nothing."""
-        store, row = self._store(), self._row(revision=7)
+        store, row = self._store_under_test(), self._row(revision=7)
         store.create(row)
         for wrong in (6, 8, 1, 2**62):
             lost = store.replace(self._row(revision=9, document=b"[]"), expected=wrong)
@@ -61,7 +61,7 @@ class RowChecks(Checks):
     )
     def test_replace_writes_everything(self) -> None:
         """A replace with the right revision changes revision, document and summary."""
-        store = self._store()
+        store = self._store_under_test()
         store.create(self._row(revision=7))
         new = self._row(revision=8, document=b'{"a":1}', summary=Summary(state="locked"))
         require(store.replace(new, expected=7) is True, "replace must return True.")
@@ -74,7 +74,7 @@ class RowChecks(Checks):
     )
     def test_replace_with_equal_content_wins(self) -> None:
         """A write that changes nothing but the revision counts as a write."""
-        store = self._store()
+        store = self._store_under_test()
         store.create(self._row(revision=7))
         won = store.replace(self._row(revision=8), expected=7)
         require(won is True, "replace must return True.")
@@ -85,7 +85,7 @@ class RowChecks(Checks):
     )
     def test_replace_does_not_create(self) -> None:
         """A replace of a missing row loses and makes none."""
-        store, row = self._store(), self._row()
+        store, row = self._store_under_test(), self._row()
         require(store.replace(row, expected=1) is False, "replace must not create a row.")
         require(store.load(row.account_id) is None, "replace must not create a row.")
 
@@ -95,7 +95,7 @@ class RowChecks(Checks):
     )
     def test_delete_needs_the_expected_revision(self) -> None:
         """Only the expected revision is deleted, and once."""
-        store, row = self._store(), self._row(revision=7)
+        store, row = self._store_under_test(), self._row(revision=7)
         store.create(row)
         lost = store.delete(row.account_id, expected=6)
         require(lost is False, "delete of another revision must lose.")
@@ -111,7 +111,7 @@ class RowChecks(Checks):
     )
     def test_stale_writer_loses_after_delete_and_create(self) -> None:
         """A row made again under the same id does not accept the old row's writer."""
-        store, again = self._store(), self._row(revision=2**61)
+        store, again = self._store_under_test(), self._row(revision=2**61)
         store.create(self._row(revision=7))
         store.delete(again.account_id, expected=7)
         require(store.create(again) is True, "a deleted row must be creatable again.")
@@ -127,7 +127,7 @@ class RowChecks(Checks):
     )
     def test_other_rows_are_left_alone(self) -> None:
         """Writes to one account touch no other, whatever their revisions."""
-        store, neighbour = self._store(), self._row("bob", revision=7)
+        store, neighbour = self._store_under_test(), self._row("bob", revision=7)
         store.create(self._row(revision=7))
         store.create(neighbour)
         store.replace(self._row(revision=8, document=b"[]"), expected=7)

@@ -29,7 +29,7 @@ class ScanChecks(Checks):
     )
     def test_scan_meets_every_account_once(self) -> None:
         """A walk in small pages meets all accounts, whole, and only those of the prefix."""
-        store = self._store()
+        store = self._store_under_test()
         scan = self._scan_of(store)
         ids = {f"{tenant}/{number}" for tenant in ("a", "b", "B", "ä") for number in range(7)}
         everyone = {one: self._row(one, document=one.encode()) for one in ids | set(_BESIDE)}
@@ -41,21 +41,21 @@ class ScanChecks(Checks):
             require(met == expected, "scan must meet each id of the prefix, and no other.")
         rows = self._walk(scan, 4, "")
         require(self._names(rows) == sorted(everyone), "scan must meet every account once.")
-        whole = all(row == everyone[row.account_id.removeprefix(self._prefix)] for row in rows)
+        whole = all(row == everyone[row.account_id.removeprefix(self._id_prefix)] for row in rows)
         require(whole, "a row of scan came back changed.")
         require(self._walk(scan, 4, "nobody/") == [], "scan of nobody must be empty.")
 
     @check(harm=_SKIPPED, look=_CURSOR)
     def test_scan_survives_writes(self) -> None:
         """Accounts that last through a walk are met, whatever is written meanwhile."""
-        store = self._store()
+        store = self._store_under_test()
         scan = self._scan_of(store)
         for number in range(20):
             store.create(self._row(f"user-{number:02}"))
         met: set[str] = set()
         cursor: str | None = None
         for turn in range(1000):
-            page = scan.scan(cursor=cursor, limit=3, prefix=self._prefix)
+            page = scan.scan(cursor=cursor, limit=3, prefix=self._id_prefix)
             met |= set(self._names(page.records))
             self._disturb(store, turn)
             cursor = page.cursor
@@ -67,7 +67,7 @@ class ScanChecks(Checks):
     @check(harm=_SKIPPED, look=_CURSOR)
     def test_scan_beside_writers(self) -> None:
         """Walks while threads write meet every lasting account, each row whole."""
-        store = self._store()
+        store = self._store_under_test()
         scan = self._scan_of(store)
         lasting = {f"user-{number:03}" for number in range(40)}
         for account in lasting:
@@ -94,7 +94,7 @@ class ScanChecks(Checks):
         store.create(self._row(f"zoe-{min(turn, 20)}"))  # a few only, or the walk has no end
         store.replace(self._row(f"user-{(turn + 5) % 20:02}", revision=2), expected=1)
         if turn < 2:
-            store.delete(self._prefix + f"user-{turn * 2:02}", expected=1)
+            store.delete(self._id_prefix + f"user-{turn * 2:02}", expected=1)
 
     def _write_beside(self, store: Store, place: int, done: Event) -> None:
         turn = 0
@@ -114,7 +114,7 @@ class ScanChecks(Checks):
         met: list[StoredRecord] = []
         cursor: str | None = None
         while True:
-            page = scan.scan(cursor=cursor, limit=limit, prefix=self._prefix + prefix)
+            page = scan.scan(cursor=cursor, limit=limit, prefix=self._id_prefix + prefix)
             require(len(page.records) <= limit, "scan must not return more than `limit` rows.")
             met += page.records
             cursor = page.cursor
@@ -122,4 +122,4 @@ class ScanChecks(Checks):
                 return met
 
     def _names(self, rows: Iterable[StoredRecord]) -> list[str]:
-        return sorted(row.account_id.removeprefix(self._prefix) for row in rows)
+        return sorted(row.account_id.removeprefix(self._id_prefix) for row in rows)

@@ -58,10 +58,10 @@ class StoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, RowCheck
 
     # -- how the checks reach it
 
-    def _make(self) -> Store:
+    def _open_store(self) -> Store:
         return self.make_store()
 
-    def _opener(self, store: Store) -> Opener:
+    def _opener_of(self, store: Store) -> Opener:
         return self.opener(store)
 
     def _cut(self, store: Store) -> None:

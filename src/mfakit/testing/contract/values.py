@@ -58,7 +58,7 @@ class ValueChecks(Checks):
     )
     def test_revisions_of_63_bits(self) -> None:
         """Revisions up to 2**63 - 1 survive exactly and are compared exactly."""
-        store, highest = self._store(), self._row(revision=2**63 - 1)
+        store, highest = self._store_under_test(), self._row(revision=2**63 - 1)
         store.create(self._row(revision=2**63 - 2))
         for near in (2**63 - 3, 2**63 - 1):
             lost = store.replace(highest, expected=near)
@@ -75,7 +75,7 @@ class ValueChecks(Checks):
     )
     def test_documents_are_bytes(self) -> None:
         """Any bytes come back unchanged, as bytes, up to the store's limit."""
-        store = self._store()
+        store = self._store_under_test()
         documents = [b"", b"\0", bytes(range(256)), b"\0" * 100, b"\r\n\x1a'\\%s:x\xff\xfe"]
         documents += [b"x" * self.document_bytes_max, os.urandom(self.document_bytes_max)]
         for place, document in enumerate(documents):
@@ -89,25 +89,25 @@ class ValueChecks(Checks):
     @check(harm=_TWO_PEOPLE, look=_ID_COLUMN)
     def test_ids_are_compared_byte_for_byte(self) -> None:
         """Ids that differ in accents, normal form, wildcards or quotes are different accounts."""
-        self._differ(self._store(), ("Ann", "ann ", " ann", *_FORMS))
+        self._differ(self._store_under_test(), ("Ann", "ann ", " ann", *_FORMS))
 
     @check(harm=_TWO_PEOPLE, look=_ID_COLUMN)
     def test_ids_that_differ_in_case_are_different(self) -> None:
         """Ids that differ in case only are different accounts."""
-        self._differ(self._store(), _CASES)
+        self._differ(self._store_under_test(), _CASES)
 
     @check(harm=_TWO_PEOPLE, look=_ID_COLUMN + " PAD SPACE collations drop trailing spaces.")
     def test_ids_that_differ_in_trailing_space_are_different(self) -> None:
         """Ids that differ in trailing white space only are different accounts."""
-        self._differ(self._store(), _SPACES)
+        self._differ(self._store_under_test(), _SPACES)
 
     @check(harm=_TWO_PEOPLE, look="The id's column and its index hold 255 bytes; nothing is cut.")
     def test_ids_of_255_bytes(self) -> None:
         """Ids of 255 bytes that differ in the last one are different accounts."""
-        room = 255 - len(self._prefix)
+        room = 255 - len(self._id_prefix)
         two_bytes = "é" * (room // 2) + "x" * (room % 2)
         endings = ["x" * room, "x" * (room - 1) + "y", "x" * (room - 1), two_bytes]
-        self._differ(self._store(), [*endings, "x" * (room - 1) + " "])
+        self._differ(self._store_under_test(), [*endings, "x" * (room - 1) + " "])
 
     @check(
         harm="Somebody who may choose a mailbox name could choose one that opens another's record.",
@@ -116,7 +116,7 @@ class ValueChecks(Checks):
     )
     def test_ill_formed_ids_are_refused_or_kept(self) -> None:
         """An id with a NUL or a lone surrogate is kept exactly or refused by a typed error."""
-        store, neighbours = self._store(), ("ann", "ann?", "ann\ufffd")
+        store, neighbours = self._store_under_test(), ("ann", "ann?", "ann\ufffd")
         for name in neighbours:
             store.create(self._row(name, revision=5))
         for name in ("ann\0", "ann\0bob", "\0ann", "ann\ud800", "ann\udcff", "\udfffann"):
@@ -130,7 +130,7 @@ class ValueChecks(Checks):
     )
     def test_summary_comes_back_whole(self) -> None:
         """Every summary comes back equal, after create and after replace."""
-        store = self._store()
+        store = self._store_under_test()
         for place, summary in enumerate(_SUMMARIES):
             row = self._row(f"account-{place}", summary=summary)
             store.create(row)
@@ -160,7 +160,7 @@ class ValueChecks(Checks):
 
     def _is_not_found(self, store: Store, name: str) -> None:
         try:
-            found = store.load(self._prefix + name)
+            found = store.load(self._id_prefix + name)
         except _REFUSALS:
             return
         require(found is None, f"the id {name!r} was refused, and then found.")
