@@ -416,6 +416,26 @@ def test_a_read_that_fails_is_tried_again_eight_times_in_all(
     assert len(refused) == 8
 
 
+@pytest.mark.server
+def test_a_read_on_an_event_loop_waits_and_lets_others_run() -> None:
+    """Seven lost races take half a second of waiting, in which the loop goes on."""
+
+    async def run() -> int:
+        store = await on_postgres().new_async_store()
+        await store.create(row())
+        turns = 0
+        with failing(store.engine.sync_engine, PG.SerializationFailure("restart"), times=7):
+            loading = asyncio.ensure_future(store.load("ann"))
+            while not loading.done():
+                await asyncio.sleep(0.01)
+                turns += 1
+        assert await loading == row()
+        await store.aclose()
+        return turns
+
+    assert asyncio.run(run()) > 10
+
+
 @on_servers
 def test_a_read_that_fails_otherwise_is_not_tried_again(store: OpenStore) -> None:
     error = PG.QueryCanceled("timeout"), MY.OperationalError(1047, "WSREP")

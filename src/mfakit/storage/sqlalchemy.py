@@ -7,6 +7,8 @@ snapshot, and keeps its promises at every isolation level.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -33,7 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import SingletonThreadPool
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeDecorator
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from mfakit.core.encoding import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
@@ -41,7 +43,9 @@ from mfakit.storage import Page, StoredRecord, Summary
 
 __all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "Utf8Binary", "account_table"]
 
-_READ_ATTEMPTS = 8  # as often as MFA tries a write that lost its race
+# A read that lost a race meets the same rival again until that one has committed: wait, longer each
+# time, and half a second in all.
+_READ_PAUSES_SECONDS = tuple(0.004 * 2**attempt for attempt in range(7))
 _T = TypeVar("_T")
 
 _encode_summary = json.Encoder().encode
@@ -151,7 +155,9 @@ _FAILURES = {
 class _Rows:
     """What both stores share: statements made once, run on an engine in the synchronous style."""
 
-    def __init__(self, engine: Engine, table: Table | None) -> None:
+    def __init__(
+        self, engine: Engine, table: Table | None, sleep: Callable[[float], object]
+    ) -> None:
         table = account_table(MetaData()) if table is None else table
         _require_own_connections(engine)
         columns, key = table.c, table.c.account_id
@@ -159,6 +165,7 @@ class _Rows:
         after = (key >= bindparam("prefix"), key > bindparam("after"))
         self._table = table
         self._engine = engine
+        self._sleep = sleep
         self._failures = _FAILURES[engine.dialect.name]
         self._load = table.select().where(key == bindparam("key"))
         self._create = table.insert().execution_options(preserve_rowcount=True)
@@ -212,14 +219,15 @@ class _Rows:
 
     def _read(self, statement: Executable, parameters: dict[str, Any]) -> Sequence[Row[Any]]:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
-        attempts_left = _READ_ATTEMPTS
+        pauses = iter(_READ_PAUSES_SECONDS)
         while True:
-            attempts_left -= 1
             try:
                 return self._run(statement, parameters, CursorResult.all)
             except Exception as error:
-                if not (attempts_left and self._may_read_again(error)):
+                pause_seconds = next(pauses, None)
+                if pause_seconds is None or not self._may_read_again(error):
                     _unavailable(error)
+            self._sleep(pause_seconds)
 
     def _write(
         self,
@@ -281,7 +289,7 @@ class SQLAlchemyStore(_Rows):
             raise StoreConfigurationError(
                 "SQLAlchemyStore takes a synchronous Engine, never a session or a connection."
             )
-        super().__init__(engine, table)
+        super().__init__(engine, table, time.sleep)
 
 
 class AsyncSQLAlchemyStore:
@@ -303,7 +311,7 @@ class AsyncSQLAlchemyStore:
             raise StoreConfigurationError(
                 "AsyncSQLAlchemyStore takes an AsyncEngine, never a session or a connection."
             )
-        self._rows = _Rows(engine.sync_engine, table)
+        self._rows = _Rows(engine.sync_engine, table, _sleep_in_loop)
 
     async def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
@@ -331,6 +339,10 @@ class AsyncSQLAlchemyStore:
 
     def __repr__(self) -> str:
         return repr(self._rows).replace("_Rows", type(self).__name__, 1)
+
+
+def _sleep_in_loop(seconds: float) -> None:
+    await_only(asyncio.sleep(seconds))
 
 
 def _require_own_connections(engine: Engine) -> None:
