@@ -52,6 +52,7 @@ class ClosingStore(DjangoStore):
 
 class Contract(StoreContract):
     alias: str
+    SECONDS = 2.0  # a thread or process of Django takes its time to connect
 
     def make_store(self) -> DjangoStore:
         return ClosingStore(self.alias)
@@ -69,6 +70,7 @@ class Contract(StoreContract):
 
 class AsyncContract(AsyncStoreContract):
     alias: str
+    SECONDS = 2.0
     options: Mapping[str, Any] = MappingProxyType({})
 
     async def make_store(self) -> AsyncDjangoStore:
