@@ -30,6 +30,7 @@ def _tables() -> Iterator[None]:
 def _empty() -> None:
     from mfakit.storage.django.models import Account
 
+    connections.close_all()  # the test before may have cut them
     for alias in ("default", "replica"):
         Account._base_manager.using(alias).delete()
 

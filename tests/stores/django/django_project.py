@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from mfakit.storage.django import AsyncDjangoStore, DjangoStore
+from mfakit.storage.django import DjangoStore
 
 APPS = [
     "django.contrib.admin",
@@ -66,13 +66,13 @@ def postgresql(port: int, name: str) -> dict[str, Any]:
     }
 
 
-def configure(databases: dict[str, dict[str, Any]], **more: Any) -> None:
+def configure(databases: dict[str, dict[str, Any]], apps: list[str] = APPS) -> None:
     """Set Django up, once in a process."""
     if settings.configured:
         return
     settings.configure(
         DATABASES=databases,
-        INSTALLED_APPS=APPS,
+        INSTALLED_APPS=apps,
         MIDDLEWARE=MIDDLEWARE,
         TEMPLATES=TEMPLATES,
         ROOT_URLCONF="django_urls",
@@ -80,7 +80,6 @@ def configure(databases: dict[str, dict[str, Any]], **more: Any) -> None:
         STATIC_URL="static/",
         USE_TZ=True,
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        **more,
     )
     django.setup()
 
@@ -110,14 +109,8 @@ def open_store(alias: str, database: dict[str, Any]) -> DjangoStore:
     """Open the same data, in this process or in another one."""
     if database["ENGINE"].endswith("mysql"):
         mariadb(0, "")
-    configure({"default": {}, alias: database})
+    configure({"default": {}, alias: database}, ["mfakit.storage.django"])
     return DjangoStore(alias)
-
-
-def open_async_store(alias: str, database: dict[str, Any]) -> AsyncDjangoStore:
-    """Open the same data for an event loop."""
-    open_store(alias, database)
-    return AsyncDjangoStore(alias)
 
 
 def new_sqlite() -> dict[str, Any]:

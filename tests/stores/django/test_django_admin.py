@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from html import unescape
 from typing import Any
+from unittest.mock import patch
 
 import django_platform
 import pytest
@@ -18,6 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from django_platform import enroll, mfa
 from django_rows import row
 
+from mfakit import MFA, KeyRing, Policy
 from mfakit.errors import WrongCodeError
 from mfakit.storage import Summary
 from mfakit.storage.django import DjangoStore
@@ -161,6 +164,19 @@ def test_the_page_of_an_account_in_words() -> None:
     stored = DjangoStore().load("ann")
     assert stored is not None
     assert stored.document.decode() not in unescape(client.get(page("ann")).content.decode())
+
+
+def test_a_deadline_is_shown(settings: Any) -> None:
+    """Policy requires two-step from a date on: the page says which, until it is reached."""
+    policy = Policy(issuer="Example", required=True, required_from=datetime(2027, 3, 1, tzinfo=UTC))
+    strict = MFA(DjangoStore(), KeyRing({"2027": b"k" * 32}), policy=policy, clock=mfa._env.clock)
+    settings.TIME_ZONE = "UTC"
+    enroll("ann")
+    with patch.object(django_platform, "mfa", strict):
+        assert "Required March 1, 2027, midnight" in text(operator().get(page("ann")))
+        django_platform.clock.now = 1_811_000_000  # in May
+        User.objects.all().delete()
+        assert "Required Yes" in text(operator().get(page("ann")))
 
 
 def test_a_locked_account_is_called_locked() -> None:

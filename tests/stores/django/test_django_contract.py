@@ -52,9 +52,9 @@ class ClosingStore(DjangoStore):
 
 class Contract(StoreContract):
     alias: str
+    SECONDS = 2.0  # a thread or process of Django takes its time to connect
 
     def make_store(self) -> DjangoStore:
-        connections[self.alias].close()  # the check before may have cut it
         return ClosingStore(self.alias)
 
     def opener(self, store: Any) -> Callable[[], DjangoStore]:
@@ -70,6 +70,7 @@ class Contract(StoreContract):
 
 class AsyncContract(AsyncStoreContract):
     alias: str
+    SECONDS = 2.0
     options: Mapping[str, Any] = MappingProxyType({})
 
     async def make_store(self) -> AsyncDjangoStore:
@@ -101,10 +102,6 @@ class TestSQLite(Contract):
 class TestSQLiteAsync(AsyncContract):
     alias = "default"
 
-    def opener(self, store: Any) -> Callable[[], AsyncDjangoStore]:
-        settings = connections.settings[self.alias]
-        return partial(django_project.open_async_store, self.alias, settings)
-
 
 class TestSQLiteAsyncThreads(AsyncContract):
     """Its own threads write independently of the caller; SQLite would make them wait for him."""
@@ -128,6 +125,7 @@ class TestPostgreSQLSerializable(Contract):
     """Where the platform has its connections at another level than Django's default."""
 
     alias = "serializable"
+    opener = StoreContract.opener  # type: ignore[assignment]
 
     @pytest.fixture(autouse=True)
     def _server(self, postgres: Any) -> None:
@@ -150,12 +148,23 @@ class TestPostgreSQLAsync(AsyncContract):
 
 @pytest.mark.server
 class TestPostgreSQLAsyncThreads(TestPostgreSQLAsync):
+    """As a service has it that is no site: threads and connections that stay."""
+
+    alias = "kept"
     options = MappingProxyType({"threads": 4})
+
+    @pytest.fixture(autouse=True)
+    def _kept(self, postgres: Any) -> None:
+        kept = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+        if self.alias not in connections.settings:
+            django_project.add_database(self.alias, {**connections.settings["postgres"], **kept})
 
 
 @pytest.mark.server
 class TestMariaDB(Contract):
     alias = "mariadb"
+    CUTS = 6  # a cut is a connection for each session to kill
+    KILLS = 2
 
     @pytest.fixture(autouse=True)
     def _server(self, mariadb: Any) -> None:

@@ -59,8 +59,10 @@ def test_the_platforms_own_reads_would_ask_the_replica() -> None:
 def test_using_overrides_the_routers(settings: Any, name: str) -> None:
     settings.DATABASE_ROUTERS = ["test_django_routing.ReplicaRouter"]
     DjangoStore("replica").create(row())
+    store = DjangoStore(using="replica")
+    assert repr(store) == "DjangoStore('replica')"
     with connections["default"].execute_wrapper(_never):
-        assert CALLS[name](DjangoStore(using="replica"))
+        assert CALLS[name](store)
 
 
 def test_the_router_that_ships_moves_our_table_only() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Barrier
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -177,7 +178,8 @@ class AsyncDjangoStore:
 
     def __init__(self, using: str | None = None, *, threads: int | None = None) -> None:
         self._store = DjangoStore(using)
-        self._pool = None if threads is None else ThreadPoolExecutor(threads, "mfakit")
+        self._threads = threads or 0
+        self._pool = ThreadPoolExecutor(threads, "mfakit") if threads else None
 
     async def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none."""
@@ -200,8 +202,11 @@ class AsyncDjangoStore:
         return await self._in_thread(self._store.scan, cursor=cursor, limit=limit, prefix=prefix)
 
     def close(self) -> None:
-        """Let the store's own threads end; it is not used afterwards."""
+        """End the store's own threads and their connections; it is not used afterwards."""
         if self._pool is not None:
+            all_of_them = Barrier(self._threads)
+            for _ in range(self._threads):
+                self._pool.submit(_close_own_connections, all_of_them)
             self._pool.shutdown()
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -234,6 +239,11 @@ def _as_a_request(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return call(*args, **kwargs)
     finally:
         close_old_connections()
+
+
+def _close_own_connections(all_of_them: Barrier) -> None:
+    all_of_them.wait()  # so that no thread does it twice
+    connections.close_all()
 
 
 def _is_lost_race(error: BaseException | None) -> bool:
