@@ -76,6 +76,7 @@ class AsyncWorld(World):
             "events": sink,
             "clock": self.clock,
             "hasher": self.hasher,
+            "hash_concurrency": 2,  # a test hashes from within a hash
         }
         threads = InThreads(self.store, threads=2)
         mfa = AsyncMFA(threads, KeyRing(self.keys), **settings | changes)

@@ -17,10 +17,9 @@ from aio_world import run, until
 from mfakit import KeyRing
 from mfakit.aio import AsyncMFA, InThreads
 from mfakit.errors import StoreUnavailableError
-from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.memory import MemoryStore
 from mfakit.storage.sqlite import SQLiteStore
-from mfakit.testing import StoreContract
 
 
 def _row(account_id: str = "ann", revision: int = 1) -> StoredRecord:
@@ -125,48 +124,6 @@ def test_a_store_whose_thread_cannot_be_begun_is_unavailable(
             assert (await mfa.status("ann")).state == "not_enrolled"
 
     run(main())
-
-
-class _Looped:
-    """A store that blocks again: each call in a loop of its own, in the thread that calls."""
-
-    def __init__(self, store: InThreads) -> None:
-        self._store = store
-
-    def load(self, account_id: str) -> StoredRecord | None:
-        return asyncio.run(self._store.load(account_id))
-
-    def create(self, new: StoredRecord) -> bool:
-        return asyncio.run(self._store.create(new))
-
-    def replace(self, new: StoredRecord, *, expected: int) -> bool:
-        return asyncio.run(self._store.replace(new, expected=expected))
-
-    def delete(self, account_id: str, *, expected: int) -> bool:
-        return asyncio.run(self._store.delete(account_id, expected=expected))
-
-    def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
-        return asyncio.run(self._store.scan(cursor=cursor, limit=limit, prefix=prefix))
-
-
-class TestSQLiteInThreads(StoreContract):
-    """It keeps what the store inside promises, called from many loops at once."""
-
-    made = 0
-
-    @pytest.fixture(autouse=True)
-    def _directory(self, tmp_path: Path) -> Any:
-        self.directory = tmp_path
-        self.opened: list[InThreads] = []
-        yield
-        for one in self.opened:
-            asyncio.run(one.aclose())
-
-    def make_store(self) -> _Looped:
-        self.made += 1
-        store = SQLiteStore(self.directory / f"{self.made}.db", synchronous="NORMAL")
-        self.opened.append(InThreads(store))
-        return _Looped(self.opened[-1])
 
 
 FORKED = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mfakit.aio import InThreads
 from mfakit.storage import Store
 from mfakit.storage.memory import MemoryStore
 from mfakit.storage.sqlite import SQLiteStore
@@ -42,41 +42,20 @@ class TestSQLiteStore(StoreContract):
             platform.execute("ROLLBACK")
 
 
-class ThreadedStore:
-    """SQLite behind an event loop by threads, as an adapter for an engine without one would be."""
-
-    def __init__(self, path: Path) -> None:
-        self._store = SQLiteStore(path, synchronous="NORMAL")
-
-    async def load(self, account_id):
-        return await asyncio.to_thread(self._store.load, account_id)
-
-    async def create(self, new):
-        return await asyncio.to_thread(self._store.create, new)
-
-    async def replace(self, new, *, expected):
-        return await asyncio.to_thread(self._store.replace, new, expected=expected)
-
-    async def delete(self, account_id, *, expected):
-        return await asyncio.to_thread(self._store.delete, account_id, expected=expected)
-
-    async def scan(self, *, cursor, limit, prefix=""):
-        return await asyncio.to_thread(self._store.scan, cursor=cursor, limit=limit, prefix=prefix)
-
-    async def close(self):
-        self._store.close()
+def _in_threads(path: Path) -> InThreads:
+    return InThreads(SQLiteStore(path, synchronous="NORMAL"))
 
 
-class TestThreadedStore(AsyncStoreContract):
+class TestSQLiteInThreads(AsyncStoreContract):
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
         self.path = tmp_path / "mfa.db"
 
-    async def make_store(self) -> ThreadedStore:
-        return ThreadedStore(self.path)
+    async def make_store(self) -> InThreads:
+        return _in_threads(self.path)
 
-    def opener(self, store: object) -> Callable[[], ThreadedStore]:
-        return partial(ThreadedStore, self.path)
+    def opener(self, store: object) -> Callable[[], InThreads]:
+        return partial(_in_threads, self.path)
 
     def caller_transaction(self, store: object):
         return TestSQLiteStore.caller_transaction(self, store)

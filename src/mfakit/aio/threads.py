@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,17 +32,20 @@ class Threads:
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
+        self._lock = Lock()
 
     def submit(self, run: Callable[[], T]) -> Future[T]:
         """Have a thread run something as soon as one is free; until then it can be cancelled."""
-        if self._pool is None or self._pid != os.getpid():
-            # Threads do not cross a fork: what the child gave to the old pool would never run.
-            self._pool, self._pid = ThreadPoolExecutor(self._number, self._name), os.getpid()
-        return self._pool.submit(run)
+        with self._lock:
+            if self._pool is None or self._pid != os.getpid():
+                # Threads do not cross a fork: what the child gave to the old pool would never run.
+                self._pool, self._pid = ThreadPoolExecutor(self._number, self._name), os.getpid()
+            return self._pool.submit(run)
 
     async def aclose(self) -> None:
         """Wait for what runs and let the threads go; used again, it begins new ones."""
-        pool, self._pool = self._pool, None
+        with self._lock:
+            pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.to_thread(pool.shutdown)
 
