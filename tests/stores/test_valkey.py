@@ -30,7 +30,7 @@ from mfakit.errors import (
 from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
-from servers.child import need
+from servers.child import free_ports, need
 from servers.valkey import GET_IT, SentinelServer, ValkeyServer
 
 valkey = need("valkey", GET_IT)
@@ -169,7 +169,8 @@ def test_a_server_that_forgot_its_scripts_is_taught_again(shared: ValkeyServer) 
 
 def test_a_cluster_of_one_shard_is_served_by_a_plain_client() -> None:
     """The braces of the prefix keep the keys of a script in one slot."""
-    with running(cluster_enabled="yes") as server:
+    (bus,) = free_ports(1)
+    with running(cluster_enabled="yes", cluster_port=str(bus)) as server:
         client = make_client("valkey", server.address)
         store = ValkeyStore(make_client("valkey", server.address))
         with pytest.raises(StoreUnavailableError):  # CLUSTERDOWN: no slots yet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -128,20 +129,22 @@ def test_it_keeps_what_the_synchronous_store_keeps(package: str, server: ValkeyS
 
 
 @PACKAGES
-def test_a_cancelled_call_leaves_no_answer_to_the_next(package: str, server: ValkeyServer) -> None:
+def test_a_cancelled_call_leaves_no_answer_to_the_next(package: str) -> None:
     """A connection that was left in the middle of an answer would give it to another account."""
+    server = ValkeyServer()
 
     async def run() -> None:
         client = make_client(package, server.address)
-        store = AsyncValkeyStore(client, prefix=f"{{async-{next(_numbers)}}}:")
+        store = AsyncValkeyStore(client)
         for name in ("ann", "bob"):
             await store.create(row(name, document=name.encode() * 20_000))
-        admin = valkey.Valkey(**server.address)
         for _ in range(10):
-            admin.client_pause(50)  # milliseconds in which the server does not answer
+            server.send(signal.SIGSTOP)
             call = asyncio.create_task(store.load("ann"))
-            await asyncio.sleep(0.01)
+            for _ in range(20):  # until it waits for the answer
+                await asyncio.sleep(0.001)
             call.cancel()
+            server.send(signal.SIGCONT)
             with pytest.raises(asyncio.CancelledError):
                 await call
             loaded = await store.load("bob")
@@ -149,7 +152,10 @@ def test_a_cancelled_call_leaves_no_answer_to_the_next(package: str, server: Val
             assert loaded.document == b"bob" * 20_000
         await client.aclose()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
 
 
 @PACKAGES
