@@ -17,6 +17,8 @@ def make_store():
 
 
 class TestEtcdStore(StoreContract):
+    SECONDS = 2  # for each race: a write takes milliseconds here
+
     def make_store(self):
         return make_store()
 

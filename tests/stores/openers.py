@@ -16,6 +16,8 @@ from pathlib import Path
 from mfakit.storage import Store
 from mfakit.storage.memory import MemoryStore
 from mfakit.storage.sqlite import SQLiteStore
+from servers.etcd import EtcdCluster
+from servers.valkey import ValkeyServer
 
 Opener = Callable[[], Store]
 
@@ -31,8 +33,32 @@ def sqlite(directory: Path) -> Iterator[Opener]:
     yield partial(SQLiteStore, directory / "mfa.db", synchronous="NORMAL")
 
 
+@contextmanager
+def valkey(directory: Path) -> Iterator[Opener]:
+    from test_valkey import open_store
+
+    server = ValkeyServer()
+    try:
+        yield partial(open_store, "valkey", server.address, "race:")
+    finally:
+        server.stop()
+
+
+@contextmanager
+def etcd(directory: Path) -> Iterator[Opener]:
+    from test_etcd import open_store
+
+    cluster = EtcdCluster()
+    try:
+        yield partial(open_store, cluster.endpoints, "race/")
+    finally:
+        cluster.stop()
+
+
 STORES: dict[str, Callable[[Path], AbstractContextManager[Opener]]] = {
     "memory": memory,
     "sqlite": sqlite,
+    "valkey": valkey,
+    "etcd": etcd,
 }
 IN_ONE_PROCESS = {"memory"}

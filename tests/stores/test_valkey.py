@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import signal
 import socket
 import sys
 import threading
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from racing import require_one_winner
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, MFAKitError, Policy
 from mfakit.errors import (
@@ -442,12 +440,12 @@ def test_a_server_that_hangs_is_unavailable_after_the_timeout() -> None:
         client = make_client("valkey", server.address, socket_timeout=0.3)
         store = ValkeyStore(client, prefix="x:")
         store.create(row())
-        server.send(signal.SIGSTOP)
+        server.freeze()
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError):
             store.replace(row(revision=2), expected=1)
         assert time.monotonic() - began < 5
-        server.send(signal.SIGCONT)
+        server.thaw()
         loaded = store.load("ann")
         assert loaded in (row(), row(revision=2))  # the outcome was unknown; a load shows it
 
@@ -636,34 +634,6 @@ def test_one_code_raced_by_eight_threads_signs_in_once(package: str, shared: Val
             kinds = Counter(threads.map(submit, [app.code(clock.now)] * 8))
             assert kinds["SignedIn"] == 1, kinds
             assert set(kinds) <= {"SignedIn", "WrongCodeError", "ContentionError"}
-
-
-@pytest.mark.slow
-def test_codes_and_challenges_raced_by_processes_have_one_winner(shared: ValkeyServer) -> None:
-    require_one_winner(partial(open_store, "valkey", shared.address, new_prefix()))
-
-
-class LastWriteWins(ValkeyStore):
-    """Compare in Python, then write whatever is there: the lost update."""
-
-    def replace(self, new: StoredRecord, *, expected: int) -> bool:
-        found = self.load(new.account_id)
-        if found is None or found.revision != expected:
-            return False
-        columns = {"revision": new.revision, "document": new.document, "summary": b"{}"}
-        self._client.hset(self._key(new.account_id), mapping=columns)
-        return True
-
-
-def open_broken(address: dict[str, Any], prefix: str) -> ValkeyStore:
-    return LastWriteWins(make_client("valkey", address), prefix=prefix)
-
-
-@pytest.mark.slow
-def test_the_race_finds_a_lost_update(shared: ValkeyServer) -> None:
-    """The test above can fail."""
-    with pytest.raises(AssertionError, match=r"'SignedIn': [2-8]"):
-        require_one_winner(partial(open_broken, shared.address, new_prefix()), trials=20)
 
 
 # --------------------------------------------------------------------------------------- helpers
