@@ -58,6 +58,8 @@ def open_store(package: str, address: dict[str, Any], prefix: str) -> ClosingSto
 
 
 class _AsyncValkeyContract(AsyncStoreContract):
+    SECONDS = 1  # for each race: a synced write takes longer than one to memory
+
     package: str
 
     @pytest.fixture(autouse=True)
