@@ -6,11 +6,12 @@ revision key holds `expected`, put both keys". Reads are linearizable, which is 
 
 import os
 from base64 import b64decode, b64encode
+from functools import cache
 
 import msgspec
 import urllib3
 
-from mfakit.errors import StoreUnavailableError
+from mfakit.errors import InvalidInputError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord
 
 
@@ -22,26 +23,22 @@ class EtcdStore:
 
     def __init__(self, endpoints, *, prefix="mfakit/", timeout_seconds=2.0, **tls):
         self._endpoints, self._turn = tuple(endpoints), 0
-        self._prefix, self._pid = prefix, None
-        self._settings = {"timeout": timeout_seconds, "retries": False, "maxsize": 16, **tls}
-
-    def _connections(self):
-        if self._pid != os.getpid():  # a forked child must not read its parent's answers
-            self._http, self._pid = urllib3.PoolManager(**self._settings), os.getpid()
-        return self._http
+        self._prefix = prefix
+        settings = {"timeout": timeout_seconds, "retries": False, "maxsize": 16, **tls}
+        # By process: a forked child must not read its parent's answers.
+        self._connections_of = cache(lambda _process: urllib3.PoolManager(**settings))
 
     def _call(self, method, body):
         turn = self._turn
         url = f"{self._endpoints[turn]}/v3/kv/{method}"
         try:
-            answer = self._connections().request("POST", url, json=body)
-            if answer.status == 200:
-                return answer.json()
-            failure = RuntimeError(f"etcd answered {answer.status}")
+            answer = self._connections_of(os.getpid()).request("POST", url, json=body)
+            if answer.status != 200:
+                raise ValueError(f"etcd answered {answer.status}")
+            return answer.json()
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            failure = error
-        self._turn = (turn + 1) % len(self._endpoints)  # the next call asks another node
-        raise StoreUnavailableError from failure
+            self._turn = (turn + 1) % len(self._endpoints)  # the next call asks another node
+            raise StoreUnavailableError from error
 
     def load(self, account_id):
         rows = self._call("range", {"key": self._key("row", account_id)}).get("kvs")
@@ -81,7 +78,10 @@ class EtcdStore:
 
 
 def _text(text):
-    return _base64(text.encode())
+    try:
+        return _base64(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInputError("account_id") from error
 
 
 def _base64(value):

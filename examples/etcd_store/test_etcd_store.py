@@ -11,14 +11,11 @@ from mfakit.testing import StoreContract
 ENDPOINTS = os.environ.get("ETCD", "http://127.0.0.1:2379").split(",")
 
 
-def make_store():
-    """Return a store that holds nothing."""
-    return EtcdStore(ENDPOINTS, prefix=f"mfakit-check/{uuid.uuid4()}/")
-
-
 class TestEtcdStore(StoreContract):
+    SECONDS = 2  # for each race: a write takes milliseconds here
+
     def make_store(self):
-        return make_store()
+        return EtcdStore(ENDPOINTS, prefix=f"mfakit-check/{uuid.uuid4()}/")
 
     def opener(self, store):
         return partial(EtcdStore, ENDPOINTS, prefix=store._prefix)

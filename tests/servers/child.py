@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -50,6 +51,17 @@ def wait_for(is_up: Callable[[], bool], process: subprocess.Popen[bytes], log: P
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(log.read_text(errors="replace")[-2000:])
         time.sleep(0.02)
+
+
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    """Stop a server without closing its connections, as a lost network does."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+
+
+def thaw(process: subprocess.Popen[bytes]) -> None:
+    """Let a frozen server go on."""
+    process.send_signal(signal.SIGCONT)
 
 
 def free_ports(count: int) -> list[int]:

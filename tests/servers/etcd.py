@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import ssl
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from servers.child import free_ports, require, spawn, wait_for
+from servers.child import free_ports, freeze, require, spawn, thaw, wait_for
 
 
 class Certificates:
@@ -87,11 +86,10 @@ class EtcdCluster:
         self._processes[node].wait()
 
     def freeze(self, node: int) -> None:
-        """Stop a node without closing its connections, as a lost network does."""
-        self._processes[node].send_signal(signal.SIGSTOP)
+        freeze(self._processes[node])
 
     def thaw(self, node: int) -> None:
-        self._processes[node].send_signal(signal.SIGCONT)
+        thaw(self._processes[node])
 
     def leader(self) -> int:
         """Return the place of the node that leads."""

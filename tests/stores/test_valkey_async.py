@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
-from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage import StoredRecord, Summary
 from mfakit.storage.valkey import AsyncValkeyStore, ValkeyStore
-from mfakit.testing import StoreContract
+from mfakit.testing import AsyncStoreContract
 from servers.child import need
 from servers.valkey import GET_IT, ValkeyServer
 
@@ -46,53 +46,34 @@ def row(account_id: str = "ann", revision: int = 1, document: bytes = b"{}") -> 
     )
 
 
-class Blocking:
-    """The asynchronous store with the face of a `Store`, for the contract's threads."""
+class ClosingStore(AsyncValkeyStore):
+    """What the contract opens, it closes."""
 
-    def __init__(self, store: AsyncValkeyStore, loop: asyncio.AbstractEventLoop) -> None:
-        self._store = store
-        self._loop = loop
-
-    def load(self, account_id: str) -> StoredRecord | None:
-        return self._wait(self._store.load(account_id))
-
-    def create(self, new: StoredRecord) -> bool:
-        return self._wait(self._store.create(new))
-
-    def replace(self, new: StoredRecord, *, expected: int) -> bool:
-        return self._wait(self._store.replace(new, expected=expected))
-
-    def delete(self, account_id: str, *, expected: int) -> bool:
-        return self._wait(self._store.delete(account_id, expected=expected))
-
-    def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
-        return self._wait(self._store.scan(cursor=cursor, limit=limit, prefix=prefix))
-
-    def _wait(self, call: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result(timeout=30)
+    async def close(self) -> None:
+        await self._client.aclose()
 
 
-class _AsyncValkeyContract(StoreContract):
+def open_store(package: str, address: dict[str, Any], prefix: str) -> ClosingStore:
+    return ClosingStore(make_client(package, address), prefix=prefix)
+
+
+class _AsyncValkeyContract(AsyncStoreContract):
+    SECONDS = 1  # for each race: a synced write takes longer than one to memory
+
     package: str
 
     @pytest.fixture(autouse=True)
-    def _loop(self, server: ValkeyServer) -> Iterator[None]:
+    def _server(self, server: ValkeyServer) -> None:
         self.server = server
-        self.loop = asyncio.new_event_loop()
-        self.clients: list[Any] = []
-        thread = threading.Thread(target=self.loop.run_forever)
-        thread.start()
-        yield
-        for client in self.clients:
-            asyncio.run_coroutine_threadsafe(client.aclose(), self.loop).result(timeout=10)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        thread.join()
-        self.loop.close()
 
-    def make_store(self) -> Blocking:
-        self.clients.append(make_client(self.package, self.server.address))
-        prefix = f"{{async-{next(_numbers)}}}:"
-        return Blocking(AsyncValkeyStore(self.clients[-1], prefix=prefix), self.loop)
+    async def make_store(self) -> ClosingStore:
+        return open_store(self.package, self.server.address, f"{{async-{next(_numbers)}}}:")
+
+    def opener(self, store: ClosingStore) -> Callable[[], ClosingStore]:
+        return partial(open_store, self.package, self.server.address, store._prefix.decode())
+
+    def cut_connections(self, store: ClosingStore) -> None:
+        valkey.Valkey(**self.server.address).client_kill_filter(_type="normal")
 
 
 class TestAsyncValkeyClient(_AsyncValkeyContract):
@@ -128,20 +109,22 @@ def test_it_keeps_what_the_synchronous_store_keeps(package: str, server: ValkeyS
 
 
 @PACKAGES
-def test_a_cancelled_call_leaves_no_answer_to_the_next(package: str, server: ValkeyServer) -> None:
+def test_a_cancelled_call_leaves_no_answer_to_the_next(package: str) -> None:
     """A connection that was left in the middle of an answer would give it to another account."""
+    server = ValkeyServer()
 
     async def run() -> None:
         client = make_client(package, server.address)
-        store = AsyncValkeyStore(client, prefix=f"{{async-{next(_numbers)}}}:")
+        store = AsyncValkeyStore(client)
         for name in ("ann", "bob"):
             await store.create(row(name, document=name.encode() * 20_000))
-        admin = valkey.Valkey(**server.address)
         for _ in range(10):
-            admin.client_pause(50)  # milliseconds in which the server does not answer
+            server.freeze()
             call = asyncio.create_task(store.load("ann"))
-            await asyncio.sleep(0.01)
+            for _ in range(20):  # until it waits for the answer
+                await asyncio.sleep(0.001)
             call.cancel()
+            server.thaw()
             with pytest.raises(asyncio.CancelledError):
                 await call
             loaded = await store.load("bob")
@@ -149,7 +132,10 @@ def test_a_cancelled_call_leaves_no_answer_to_the_next(package: str, server: Val
             assert loaded.document == b"bob" * 20_000
         await client.aclose()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
 
 
 @PACKAGES

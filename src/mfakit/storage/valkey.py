@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import MsgspecError, json
 
-from mfakit.errors import StoreConfigurationError, StoreUnavailableError
+from mfakit.errors import InvalidInputError, StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 
 __all__ = ["AsyncValkeyStore", "Durability", "ValkeyStore"]
@@ -72,20 +72,20 @@ class _Layout:
         self._is_checked = False
 
     def _key(self, account_id: str) -> bytes:
-        return self._prefix + b"account:" + account_id.encode()
+        return self._prefix + b"account:" + _bytes(account_id)
 
     def _index(self) -> bytes:
         return self._prefix + b"ids"
 
     def _run_script(self, account_id: str, expected: str, *columns: Any) -> Any:
         keys = (self._key(account_id), self._index())
-        return self._write_script(keys=keys, args=(expected, account_id.encode(), *columns))
+        return self._write_script(keys=keys, args=(expected, _bytes(account_id), *columns))
 
     def _find_ids(self, cursor: str | None, limit: int, prefix: str) -> Any:
         # Byte 255 is in no UTF-8 text, so it ends the range of a prefix.
-        first = b"[" + prefix.encode() if cursor is None else b"(" + cursor.encode()
+        first = b"[" + _bytes(prefix) if cursor is None else b"(" + _bytes(cursor)
         return self._client.zrangebylex(
-            self._index(), first, b"(" + prefix.encode() + b"\xff", start=0, num=limit + 1
+            self._index(), first, b"(" + _bytes(prefix) + b"\xff", start=0, num=limit + 1
         )
 
     def _fetch(self, ids: Sequence[bytes]) -> Any:
@@ -291,6 +291,13 @@ def _refuse_unfit(client: Any) -> None:
         or getattr(pool, "cache", None)
     ):
         raise StoreConfigurationError("A load must never be cached: give a client without a cache.")
+
+
+def _bytes(account_id: str) -> bytes:
+    try:
+        return account_id.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate, which has no bytes
+        raise InvalidInputError("account_id") from error
 
 
 def _columns(new: StoredRecord) -> tuple[str, bytes, bytes]:
