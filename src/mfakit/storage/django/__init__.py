@@ -8,10 +8,10 @@ from __future__ import annotations
 
 try:
     import django as _django  # noqa: F401
-except ImportError as missing:
+except ImportError as _missing:
     raise ImportError(
         "mfakit.storage.django needs Django. Install it: pip install 'mfakit[django]'"
-    ) from missing
+    ) from _missing
 
 from mfakit.storage.django.store import AsyncDjangoStore, DjangoStore
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -44,7 +44,7 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
-class RecoveryCodesFilter(admin.SimpleListFilter):
+class _RecoveryCodesFilter(admin.SimpleListFilter):
     """Filter by how many recovery codes are left."""
 
     title = _("recovery codes left")
@@ -62,7 +62,7 @@ class RecoveryCodesFilter(admin.SimpleListFilter):
         return queryset.filter(authenticators__gt=0, recovery_codes_left__lte=most)
 
 
-class PasscodesFilter(admin.SimpleListFilter):
+class _PasscodesFilter(admin.SimpleListFilter):
     """Filter by whether there are application passcodes."""
 
     title = _("application passcodes")
@@ -78,7 +78,7 @@ class PasscodesFilter(admin.SimpleListFilter):
         return queryset.filter(**wanted.get(self.value() or "", {}))
 
 
-class ResetForm(forms.Form):
+class _ResetForm(forms.Form):
     """Why two-step verification is taken off."""
 
     reason = forms.CharField(
@@ -95,7 +95,7 @@ class ResetForm(forms.Form):
 class AccountAdmin(ModelAdmin):
     """Lists the accounts; shows one in words; resets two-step verification for a reason."""
 
-    list_display = (
+    list_display: Any = (
         "account_id",
         "state",
         "enrolled_at",
@@ -105,13 +105,19 @@ class AccountAdmin(ModelAdmin):
         "passcodes",
         "trusted_devices",
     )
-    list_filter = ("state", RecoveryCodesFilter, PasscodesFilter, "enrolled_at", "last_login_at")
-    search_fields = ("account_id",)
-    search_help_text = _("The beginning of an account id, as it is written")
-    ordering = ("account_id",)
-    show_full_result_count = False
-    view_on_site = False
-    actions = ("reset_two_step",)
+    list_filter: ClassVar[Any] = (
+        "state",
+        _RecoveryCodesFilter,
+        _PasscodesFilter,
+        "enrolled_at",
+        "last_login_at",
+    )
+    search_fields: ClassVar[Any] = ("account_id",)
+    search_help_text: ClassVar[Any] = _("The beginning of an account id, as it is written")
+    ordering: ClassVar[Any] = ("account_id",)
+    show_full_result_count: ClassVar[Any] = False
+    view_on_site: Any = False
+    actions: Any = ("reset_two_step",)
 
     # -- who may do what
 
@@ -119,7 +125,13 @@ class AccountAdmin(ModelAdmin):
         """Return False: only `MFA` writes records."""
         return False
 
-    has_change_permission = has_delete_permission = has_add_permission
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False."""
+        return False
 
     def has_reset_permission(self, request: HttpRequest) -> bool:
         """Return whether the user holds `mfakit.reset_account`."""
@@ -178,7 +190,7 @@ class AccountAdmin(ModelAdmin):
             )
             self.message_user(request, text, messages.ERROR)
             return None
-        form = ResetForm(request.POST if "confirmed" in request.POST else None)
+        form = _ResetForm(request.POST if "confirmed" in request.POST else None)
         if form.is_valid():
             self._reset(request, account_ids, **form.cleaned_data)
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.core.checks import register
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +16,7 @@ class MFAKitConfig(AppConfig):
 
     name = "mfakit.storage.django"
     label = "mfakit"
-    verbose_name = _("Two-step verification")
+    verbose_name: Any = _("Two-step verification")
 
     def ready(self) -> None:
         """Register the system checks."""

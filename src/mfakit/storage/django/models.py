@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -58,11 +59,11 @@ class Account(models.Model):
     class Meta:
         """Names, permissions, and an index for "who is locked?"."""
 
-        verbose_name = _("account")
-        verbose_name_plural = _("accounts")
-        default_permissions = ("view",)
-        permissions = (("reset_account", "Can reset two-step verification"),)
-        indexes = (models.Index(fields=["state"], name="mfakit_account_state"),)
+        verbose_name: Any = _("account")
+        verbose_name_plural: Any = _("accounts")
+        default_permissions: Any = ("view",)
+        permissions: Any = (("reset_account", "Can reset two-step verification"),)
+        indexes: Any = (models.Index(fields=["state"], name="mfakit_account_state"),)
 
     def __str__(self) -> str:
         return str(self.account_id)

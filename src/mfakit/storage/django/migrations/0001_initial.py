@@ -1,6 +1,6 @@
 """Make the table of accounts."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import migrations, models
 
@@ -10,11 +10,11 @@ import mfakit.storage.django.fields
 class Migration(migrations.Migration):
     """The first."""
 
-    initial = True
+    initial: ClassVar[Any] = True
 
-    dependencies: ClassVar = []
+    dependencies: ClassVar[Any] = []
 
-    operations: ClassVar = [
+    operations: ClassVar[Any] = [
         migrations.CreateModel(
             name="Account",
             fields=[
