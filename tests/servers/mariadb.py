@@ -98,7 +98,7 @@ class MariaDB:
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
         if copy_of is None:
-            self._run("mariadb-install-db", f"--datadir={self.data}", *_INSTALL)
+            self._run("mariadb-install-db", *_INSTALL, *self._places)
         else:
             self._run("cp", "-r", str(copy_of.data), str(self.data))
         atexit.register(self.close)
@@ -107,6 +107,11 @@ class MariaDB:
     def data(self) -> Path:
         """Its directory of data."""
         return self._directory / "data"
+
+    @property
+    def _places(self) -> list[str]:
+        # A server that starts removes all temporary tables from its tmpdir, others' too.
+        return [f"--datadir={self.data}", f"--tmpdir={self._directory}"]
 
     # -- addresses
 
@@ -157,7 +162,7 @@ class MariaDB:
             *_ends_with_us(),
             self._program,
             "--no-defaults",
-            f"--datadir={self.data}",
+            *self._places,
             f"--port={self.port}",
             f"--socket={self._directory / 'socket'}",
             f"--pid-file={self._directory / 'pid'}",

@@ -84,13 +84,17 @@ class AsyncContract(OnDatabase, AsyncStoreContract):
             await connection.rollback()
 
 
-class OnPostgres(OnDatabase):
+class OnServer(OnDatabase):
+    SECONDS = 1.5  # each commit waits for a disk that others use too
+
+
+class OnPostgres(OnServer):
     @staticmethod
     def make_database(directory: Path) -> Database:
         return on_postgres()
 
 
-class OnMariaDB(OnDatabase):
+class OnMariaDB(OnServer):
     @staticmethod
     def make_database(directory: Path) -> Database:
         return on_mariadb()

@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import SingletonThreadPool
 from sqlalchemy.schema import CreateTable
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from mfakit.core.encoding import parse_account_id
@@ -61,8 +61,8 @@ class Utf8Binary(TypeDecorator[str]):
     Public because migrations that Alembic generates name it.
     """
 
-    impl = VARBINARY
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = VARBINARY
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
         """Encode a value on its way to the database."""
