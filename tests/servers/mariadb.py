@@ -97,11 +97,11 @@ class MariaDB:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
+        atexit.register(self.close)
         if copy_of is None:
             self._run("mariadb-install-db", *_INSTALL, *self._places)
         else:
             self._run("cp", "-r", str(copy_of.data), str(self.data))
-        atexit.register(self.close)
 
     @property
     def data(self) -> Path:

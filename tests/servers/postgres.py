@@ -75,8 +75,8 @@ class Postgres:
         self.port = _free_port()
         self._process: psutil.Popen | None = None
         self._numbers = count(1)
-        self._run("initdb", "--auth=trust", "--encoding=utf8", "--username=postgres", "--no-sync")
         atexit.register(self.close)
+        self._run("initdb", "--auth=trust", "--encoding=utf8", "--username=postgres", "--no-sync")
 
     # -- addresses
 
