@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy_stores
+from django.conf import settings
 from django.db import connections
 
 from mfakit.storage import Store
@@ -73,6 +74,12 @@ def etcd(directory: Path) -> Iterator[Opener]:
         yield partial(open_store, cluster.endpoints, "racing/")
     finally:
         cluster.stop()
+
+
+def leave_thread() -> None:
+    """Close what a store keeps for each thread: Django keeps its connections so."""
+    if settings.configured:
+        connections.close_all()
 
 
 STORES: dict[str, Callable[[Path], AbstractContextManager[Opener]]] = {

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from openers import IN_ONE_PROCESS, STORES, Opener
+from openers import IN_ONE_PROCESS, STORES, Opener, leave_thread
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, MFAKitError, Policy
 from mfakit.storage import Store
@@ -79,13 +79,16 @@ def race(member: Member, attempts: list[Attempt]) -> list[str]:
     """Make one attempt of each trial, at the same moment as the others; say what came of it."""
     mfa = make_mfa(member.store, LATER)
     told = []
-    for challenge, code, method in attempts:
-        member.barrier.wait(60)
-        try:
-            done = mfa.complete_login(challenge, code, method=method)
-            told.append(type(done).__name__)
-        except MFAKitError as error:
-            told.append(type(error).__name__)
+    try:
+        for challenge, code, method in attempts:
+            member.barrier.wait(60)
+            try:
+                done = mfa.complete_login(challenge, code, method=method)
+                told.append(type(done).__name__)
+            except MFAKitError as error:
+                told.append(type(error).__name__)
+    finally:
+        leave_thread()
     return told
 
 
