@@ -119,16 +119,20 @@ class Case(Value, frozen=True, kw_only=True):
 
     def refuse(self, error: errors.MFAKitError, *notes: Note, **changes: Any) -> Decision[Any]:
         """Refuse; with `changes` the refusal is written before it is told."""
-        return (
-            self.write(lambda _: error, *notes, **changes)
-            if changes
-            else self.answer(error, *notes)
-        )
+        if changes:
+            return self.write(lambda _: error, *notes, **changes)
+        return self.answer(error, *notes)
 
     def write(self, answer: Callable[[Record], T], *notes: Note, **changes: Any) -> Decision[T]:
         """Decide to write the record with `changes`, and then give `answer` of what was written."""
         record = self._advance(notes, changes)
         return Decision(outcome=answer(record), record=record, events=self._events(record, notes))
+
+    def answer_from_record(self, answer: Callable[[Record], T], *notes: Note) -> Decision[T]:
+        """Give an answer that needs an epoch of this account's own: write the first record."""
+        if self.record.revision == 0:
+            return self.write(answer, *notes)
+        return self.answer(answer(self.record), *notes)
 
     def move(self, event: Event, *, raises_epoch: bool = False) -> dict[str, Any]:
         """Return the changes that an event makes by itself; a guard has seen that it can happen."""
@@ -157,25 +161,6 @@ class Case(Value, frozen=True, kw_only=True):
         context = purpose, self.record.account_id, *place
         return self.vault.open_value(sealed, salt=self.record.salt, context=context)
 
-    def check_hash(
-        self,
-        item_id: str,
-        sealed: str,
-        place: tuple[str, ...],
-        secret: Secret,
-        *,
-        remember_seconds: int = 0,
-    ) -> CheckHash:
-        """Return the question whether a hash that `seal` put in a place is of a secret."""
-        return CheckHash(
-            account_id=self.record.account_id,
-            item_id=item_id,
-            sealed=sealed,
-            unseal=lambda: self.open(sealed, *place),
-            secret=secret,
-            remember_seconds=remember_seconds,
-        )
-
     def new_hashes(
         self, purpose: str, generate: Callable[[], tuple[Secret, ...]]
     ) -> HashedSecrets | NewHashes:
@@ -192,20 +177,14 @@ class Case(Value, frozen=True, kw_only=True):
         self, kind: type[Payload], lifetime_seconds: int, bound_to: Secret | None, **content: str
     ) -> str:
         """Return a token that begins now and belongs to this account and epoch."""
-        payload = kind(
-            account_id=self.record.account_id,
-            epoch=self.record.epoch,
-            issued_at=self.now,
-            lifetime_seconds=lifetime_seconds,
-            **content,
-        )
+        whose = {"account_id": self.record.account_id, "epoch": self.record.epoch}
+        payload = kind(**whose, issued_at=self.now, lifetime_seconds=lifetime_seconds, **content)
         return seal_token(payload, self.vault, bound_to)
 
     def is_current(self, payload: Payload, lifetime_seconds: int) -> bool:
         """Say whether a token is of this account and epoch, and in time."""
-        is_ours = (
-            payload.account_id == self.record.account_id and payload.epoch == self.record.epoch
-        )
+        own = self.record
+        is_ours = payload.account_id == own.account_id and payload.epoch == own.epoch
         return is_ours and is_alive(payload, lifetime_seconds=lifetime_seconds, now=self.now)
 
     # -- what is written, what is told
@@ -243,6 +222,5 @@ NO_FAILURES: dict[str, Any] = {"code_throttle": Throttle(), "recovery_throttle":
 
 
 def _kept(details: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: details[name] for name in ("actor", "reason", "item_id", "label") if name in details
-    }
+    kept = "actor", "reason", "item_id", "label"
+    return {name: details[name] for name in kept if name in details}

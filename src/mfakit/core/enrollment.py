@@ -17,7 +17,7 @@ from mfakit.core.factors import TOTP, match_steps, new_authenticator, open_secre
 from mfakit.core.guards import check_proof, drop_offer, offer_expires_at
 from mfakit.core.items import find_item, without_item
 from mfakit.core.lifecycle import Ability, Event, State
-from mfakit.core.login import issue_proof, sign_in_fields
+from mfakit.core.login import issue_proof, sign_in_fields, signed_in_now
 from mfakit.core.record import Authenticator, Offer, Record
 from mfakit.core.recovery import format_recovery_codes, new_codes, seal_recovery_set
 from mfakit.core.secret import Secret, Value
@@ -41,8 +41,7 @@ def decide_begin_enrollment(
 ) -> Decision[AuthenticatorOffer]:
     """Offer a new authenticator; a newer offer replaces an older one."""
     policy = case.policy
-    error = check_proof(case, proof) or check_new_authenticator(case, request.replaces)
-    if error:
+    if error := check_proof(case, proof) or check_new_authenticator(case, request.replaces):
         return case.refuse(error)
     secret = Secret(case.vault.random(SECRET_BYTES[policy.algorithm]))
     offer = Offer(
@@ -122,8 +121,7 @@ def decide_confirm_enrollment(
     offer = _find_offer(case, payload)
     if offer is None:
         return case.refuse(errors.OfferError())
-    error = check_new_authenticator(case, offer.replaces)
-    if error:
+    if error := check_new_authenticator(case, offer.replaces):
         return case.refuse(error)
     digits = parse_digits(code, {offer.authenticator.digits})
     if digits is None:
@@ -168,13 +166,11 @@ def _enroll(
     case: Case, live: Authenticator, hashed: HashedSecrets, bound_to: Secret | None
 ) -> Decision[Enrolled]:
     """Turn two-step on, or (from locked) on again with this authenticator alone: a sign-in."""
-    changes = case.move(Event.CONFIRMED) | NO_FAILURES
+    changes = case.move(Event.CONFIRMED) | NO_FAILURES | signed_in_now(case)
     changes |= {
         "authenticators": (live,),
         "recovery": seal_recovery_set(case, hashed),
         "enrolled_at": case.now,
-        "last_login_at": case.now,
-        "failed_since_last": 0,
         "reenroll": False,
     }
 

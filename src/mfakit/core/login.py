@@ -5,11 +5,10 @@ Step-up in a signed-in session and proofs live here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from mfakit import errors, results
-from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, Note, note
+from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, note
 from mfakit.core.devices import find_device, trust_device
 from mfakit.core.encoding import generate_id, to_datetime
 from mfakit.core.factors import RECOVERY, TOTP, Accepted, judge, usable_methods
@@ -20,8 +19,6 @@ from mfakit.core.record import Record
 from mfakit.core.secret import Secret, Value
 from mfakit.core.tokens import Challenge, Proof
 from mfakit.events import EventKind
-
-T = TypeVar("T")
 
 SPENT_CHALLENGES_MAX = 32
 TRUSTED_DEVICE = "trusted_device"
@@ -72,18 +69,16 @@ def sign_in_fields(case: Case, record: Record, method: str) -> dict[str, Any]:
     }
 
 
+def signed_in_now(case: Case) -> dict[str, Any]:
+    """Return what every sign-in changes, except by password alone."""
+    return {"last_login_at": case.now, "failed_since_last": 0}
+
+
 def decide_password_proof(case: Case, bound_to: Secret | None) -> Decision[results.ProofToken]:
     """Give a proof for a password that the platform has just checked."""
     if case.record.is_off and case.record.password_suspect:
         return case.refuse(errors.PasswordChangeRequiredError())
-    return _answer_from_record(case, lambda own: issue_proof(case, own, PASSWORD, bound_to))
-
-
-def _answer_from_record(case: Case, answer: Callable[[Record], T], *notes: Note) -> Decision[T]:
-    """Answer with a token, which needs an epoch of this account's own: write the first record."""
-    if case.record.revision > 0:
-        return case.answer(answer(case.record), *notes)
-    return case.write(answer, *notes)
+    return case.answer_from_record(lambda own: issue_proof(case, own, PASSWORD, bound_to))
 
 
 # --------------------------------------------------------------------------------------- begin_login
@@ -119,7 +114,7 @@ def _begin_without_factor(case: Case, request: LoginRequest) -> Decision[Any]:
             proof = issue_proof(case, own, PASSWORD, request.bound_to)
             return results.EnrollmentRequired(proof=proof, deadline=policy.required_from)
 
-        return _answer_from_record(case, answer, note(EventKind.ENROLLMENT_REQUIRED))
+        return case.answer_from_record(answer, note(EventKind.ENROLLMENT_REQUIRED))
     enroll_by = policy.required_from if policy.required else None
     result = results.SignedIn(**sign_in_fields(case, record, PASSWORD), enroll_by=enroll_by)
     return case.answer(result, note(EventKind.SIGNED_IN, method=PASSWORD))
@@ -131,12 +126,8 @@ def _sign_in_by_device(case: Case, device_id: str) -> Decision[results.SignedIn]
         lambda new: results.SignedIn(**sign_in_fields(case, new, TRUSTED_DEVICE)),
         signed_in,
         devices=with_item(case.record.devices, device_id, last_used_at=case.now),
-        **_signed_in_now(case),
+        **signed_in_now(case),
     )
-
-
-def _signed_in_now(case: Case) -> dict[str, Any]:
-    return {"last_login_at": case.now, "failed_since_last": 0}
 
 
 # ------------------------------------------------------------------------------------ complete_login
@@ -155,7 +146,7 @@ def decide_complete_login(
     if not isinstance(judged, Accepted):
         return judged
     notes = [*judged.notes, note(EventKind.SIGNED_IN, method=method, item_id=judged.earned_by)]
-    changes = judged.changes | _spend(case, challenge) | _signed_in_now(case)
+    changes = judged.changes | _spend(case, challenge) | signed_in_now(case)
     cookie: results.DeviceToken | None = None
     # SECURITY: a recovery sign-in trusts nothing: the one who recovers may not be the owner.
     if request.trust_label is not None and method == TOTP and _may_trust(case):

@@ -141,14 +141,10 @@ def _accept_passcode(case: Case, passcode: Passcode, protocol: str) -> Decision[
         return case.answer(result, *notes)
     if last is None:
         notes.append(note(EventKind.PASSCODE_FIRST_USED, passcode, protocol=protocol))
-    used = with_item(
-        case.record.passcodes,
-        passcode.id,
-        last_used_at=case.now,
-        last_used_ip=case.client.remote_ip if case.client else None,
-        last_used_protocol=protocol,
-    )
-    return case.write(lambda _: result, *notes, passcodes=used)
+    ip = case.client.remote_ip if case.client else None
+    used = {"last_used_at": case.now, "last_used_ip": ip, "last_used_protocol": protocol}
+    passcodes = with_item(case.record.passcodes, passcode.id, **used)
+    return case.write(lambda _: result, *notes, passcodes=passcodes)
 
 
 # ------------------------------------------------------------------- by password followed by a code

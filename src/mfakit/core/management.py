@@ -5,6 +5,8 @@ Authenticators change only on a proof of the highest level that the account can 
 
 from __future__ import annotations
 
+from typing import Any
+
 from mfakit import errors
 from mfakit.core.decision import Case, Decision, note
 from mfakit.core.devices import find_device
@@ -118,12 +120,9 @@ def decide_resync(
     if step is None:
         return count_wrong_code(case, TOTP)
     learned = {"last_step": step, "last_used_at": case.now, "offset_steps": step - middle}
-    return case.write(
-        lambda _: None,
-        note(EventKind.AUTHENTICATOR_RESYNCED, one),
-        authenticators=with_item(case.record.authenticators, one.id, **learned),
-        code_throttle=cleared(case.record.code_throttle),
-    )
+    changes: dict[str, Any] = {"code_throttle": cleared(case.record.code_throttle)}
+    changes[AUTHENTICATORS] = with_item(case.record.authenticators, one.id, **learned)
+    return case.write(lambda _: None, note(EventKind.AUTHENTICATOR_RESYNCED, one), **changes)
 
 
 def _second_of_pair(

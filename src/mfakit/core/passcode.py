@@ -77,11 +77,12 @@ def hash_place(passcode: Passcode) -> tuple[str, ...]:
 
 def question_of(case: Case, passcode: Passcode, verifier: Secret) -> CheckHash:
     """Return the question whether a verifier is this passcode's."""
-    return case.check_hash(
-        passcode.id,
-        passcode.sealed_hash,
-        hash_place(passcode),
-        verifier,
+    return CheckHash(
+        account_id=case.record.account_id,
+        item_id=passcode.id,
+        sealed=passcode.sealed_hash,
+        unseal=lambda: case.open(passcode.sealed_hash, *hash_place(passcode)),
+        secret=verifier,
         remember_seconds=case.policy.passcode_memory_seconds,
     )
 

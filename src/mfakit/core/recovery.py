@@ -71,7 +71,13 @@ def question_of(case: Case, codes: RecoverySet, slot: int, code: Secret) -> Chec
     sealed = codes.sealed_hashes[slot] if slot < len(codes.sealed_hashes) else None
     if sealed is None:
         return None
-    return case.check_hash(f"{codes.id}/{slot}", sealed, hash_place(codes.id, slot), code)
+    return CheckHash(
+        account_id=case.record.account_id,
+        item_id=f"{codes.id}/{slot}",
+        sealed=sealed,
+        unseal=lambda: case.open(sealed, *hash_place(codes.id, slot)),
+        secret=code,
+    )
 
 
 def without_slot(codes: RecoverySet, slot: int) -> RecoverySet:
@@ -87,9 +93,6 @@ def decide_regenerate(case: Case, proof: Proof | None) -> Decision[tuple[str, ..
     hashed = new_codes(case)
     if isinstance(hashed, NewHashes):
         return hashed
-    return case.write(
-        lambda _: format_recovery_codes(hashed),
-        note(EventKind.RECOVERY_CODES_REGENERATED, count=len(hashed)),
-        recovery=seal_recovery_set(case, hashed),
-        recovery_throttle=Throttle(),
-    )
+    changes = {"recovery": seal_recovery_set(case, hashed), "recovery_throttle": Throttle()}
+    regenerated = note(EventKind.RECOVERY_CODES_REGENERATED, count=len(hashed))
+    return case.write(lambda _: format_recovery_codes(hashed), regenerated, **changes)
