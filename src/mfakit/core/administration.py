@@ -10,7 +10,7 @@ from mfakit import errors
 from mfakit.core import passcode, recovery
 from mfakit.core.decision import NO_FAILURES, Case, Decision, note
 from mfakit.core.enrollment import added, check_new_authenticator
-from mfakit.core.factors import new_authenticator, open_secret, secret_place
+from mfakit.core.factors import new_authenticator, open_secret, secret_context
 from mfakit.core.lifecycle import Event, next_state
 from mfakit.core.record import Authenticator, Passcode, RecoverySet
 from mfakit.core.secret import Value
@@ -111,20 +111,22 @@ def decide_rotate(case: Case, key_ids: tuple[str, ...]) -> Decision[bool]:
 
 
 def _authenticator(case: Case, one: Authenticator) -> Authenticator:
-    return replace(one, sealed_secret=_reseal(case, one.sealed_secret, secret_place(one)))
+    context = secret_context(case.record, one)
+    return replace(one, sealed_secret=_reseal(case, one.sealed_secret, context))
 
 
 def _passcode(case: Case, one: Passcode) -> Passcode:
-    return replace(one, sealed_hash=_reseal(case, one.sealed_hash, passcode.hash_place(one)))
+    context = passcode.hash_context(case.record, one)
+    return replace(one, sealed_hash=_reseal(case, one.sealed_hash, context))
 
 
 def _recovery_set(case: Case, codes: RecoverySet) -> RecoverySet:
     resealed = [
-        sealed and _reseal(case, sealed, recovery.hash_place(codes.id, slot))
+        sealed and _reseal(case, sealed, recovery.hash_context(case.record, codes.id, slot))
         for slot, sealed in enumerate(codes.sealed_hashes)
     ]
     return replace(codes, sealed_hashes=tuple(resealed))
 
 
-def _reseal(case: Case, sealed: str, place: tuple[str, ...]) -> str:
-    return case.seal(case.open(sealed, *place), *place)
+def _reseal(case: Case, sealed: str, context: tuple[str, ...]) -> str:
+    return case.seal(case.open(sealed, context), context)

@@ -151,14 +151,12 @@ class Case(Value, frozen=True, kw_only=True):
 
     # -- secrets of the record, and questions about them
 
-    def seal(self, value: Secret, purpose: str, *place: str) -> str:
-        """Seal a value of the record to its purpose, the account, and its place: id, parameters."""
-        context = purpose, self.record.account_id, *place
+    def seal(self, value: Secret, context: tuple[str, ...]) -> str:
+        """Seal a value into the record; `context` is what it belongs to, from the purpose on."""
         return self.vault.seal_value(value, salt=self.record.salt, context=context)
 
-    def open(self, sealed: str, purpose: str, *place: str) -> Secret:
+    def open(self, sealed: str, context: tuple[str, ...]) -> Secret:
         """Open what `seal` returned. Raises as `Vault.open_value` does."""
-        context = purpose, self.record.account_id, *place
         return self.vault.open_value(sealed, salt=self.record.salt, context=context)
 
     def new_hashes(
@@ -177,8 +175,13 @@ class Case(Value, frozen=True, kw_only=True):
         self, kind: type[Payload], lifetime_seconds: int, bound_to: Secret | None, **content: str
     ) -> str:
         """Return a token that begins now and belongs to this account and epoch."""
-        whose = {"account_id": self.record.account_id, "epoch": self.record.epoch}
-        payload = kind(**whose, issued_at=self.now, lifetime_seconds=lifetime_seconds, **content)
+        payload = kind(
+            account_id=self.record.account_id,
+            epoch=self.record.epoch,
+            issued_at=self.now,
+            lifetime_seconds=lifetime_seconds,
+            **content,
+        )
         return seal_token(payload, self.vault, bound_to)
 
     def is_current(self, payload: Payload, lifetime_seconds: int) -> bool:

@@ -16,7 +16,7 @@ from mfakit import errors
 from mfakit.core.decision import Case, CheckHash, Decision, Note, note
 from mfakit.core.encoding import generate_id, parse_digits
 from mfakit.core.lifecycle import Ability, Event
-from mfakit.core.record import Authenticator, Throttle
+from mfakit.core.record import Authenticator, Record, Throttle
 from mfakit.core.recovery import parse_recovery_code, question_of, without_slot
 from mfakit.core.secret import Secret, Value
 from mfakit.core.throttle import cleared, is_exhausted, retry_at, with_failure
@@ -130,17 +130,18 @@ def new_authenticator(
         digits=parameters.digits,
         period_seconds=parameters.period_seconds,
     )
-    return replace(bare, sealed_secret=case.seal(secret, *secret_place(bare)))
+    return replace(bare, sealed_secret=case.seal(secret, secret_context(case.record, bare)))
 
 
-def secret_place(one: Authenticator) -> tuple[str, ...]:
+def secret_context(record: Record, one: Authenticator) -> tuple[str, ...]:
     """Return what an authenticator's secret is sealed to, its OTP parameters included."""
-    return TOTP, one.id, one.algorithm, str(one.digits), str(one.period_seconds)
+    parameters = one.algorithm, str(one.digits), str(one.period_seconds)
+    return TOTP, record.account_id, one.id, *parameters
 
 
 def open_secret(case: Case, one: Authenticator) -> Secret:
     """Open one authenticator's secret. Raises as `Vault.open_value` does."""
-    return case.open(one.sealed_secret, *secret_place(one))
+    return case.open(one.sealed_secret, secret_context(case.record, one))
 
 
 def window_of(case: Case, one: Authenticator) -> range:

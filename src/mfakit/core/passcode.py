@@ -70,18 +70,19 @@ def find_passcode(record: Record, selector: str) -> Passcode | None:
     return next((one for one in record.passcodes if one.selector == selector), None)
 
 
-def hash_place(passcode: Passcode) -> tuple[str, ...]:
+def hash_context(record: Record, passcode: Passcode) -> tuple[str, ...]:
     """Return what the hash of a passcode is sealed to."""
-    return PURPOSE, passcode.id, passcode.selector
+    return PURPOSE, record.account_id, passcode.id, passcode.selector
 
 
 def question_of(case: Case, passcode: Passcode, verifier: Secret) -> CheckHash:
     """Return the question whether a verifier is this passcode's."""
+    context = hash_context(case.record, passcode)
     return CheckHash(
         account_id=case.record.account_id,
         item_id=passcode.id,
         sealed=passcode.sealed_hash,
-        unseal=lambda: case.open(passcode.sealed_hash, *hash_place(passcode)),
+        unseal=lambda: case.open(passcode.sealed_hash, context),
         secret=verifier,
         remember_seconds=case.policy.passcode_memory_seconds,
     )
@@ -134,4 +135,4 @@ def _seal(case: Case, request: PasscodeRequest, hashed: Secret) -> Passcode:
         created_at=case.now,
         **asdict(request),
     )
-    return replace(bare, sealed_hash=case.seal(hashed, *hash_place(bare)))
+    return replace(bare, sealed_hash=case.seal(hashed, hash_context(case.record, bare)))

@@ -12,7 +12,7 @@ from mfakit.core.decision import Case, CheckHash, Decision, HashedSecrets, NewHa
 from mfakit.core.encoding import Random, generate_id, pick_symbols
 from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
-from mfakit.core.record import RecoverySet, Throttle
+from mfakit.core.record import Record, RecoverySet, Throttle
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Proof
 from mfakit.events import EventKind
@@ -56,14 +56,15 @@ def seal_recovery_set(case: Case, hashed: HashedSecrets) -> RecoverySet:
     """Return a set of new codes as the record keeps it."""
     set_id = generate_id(case.vault.random)
     sealed = [
-        case.seal(stored, *hash_place(set_id, slot)) for slot, (_, stored) in enumerate(hashed)
+        case.seal(stored, hash_context(case.record, set_id, slot))
+        for slot, (_, stored) in enumerate(hashed)
     ]
     return RecoverySet(id=set_id, created_at=case.now, sealed_hashes=tuple(sealed))
 
 
-def hash_place(set_id: str, slot: int) -> tuple[str, ...]:
+def hash_context(record: Record, set_id: str, slot: int) -> tuple[str, ...]:
     """Return what the hash of one recovery code is sealed to."""
-    return PURPOSE, set_id, str(slot)
+    return PURPOSE, record.account_id, set_id, str(slot)
 
 
 def question_of(case: Case, codes: RecoverySet, slot: int, code: Secret) -> CheckHash | None:
@@ -75,7 +76,7 @@ def question_of(case: Case, codes: RecoverySet, slot: int, code: Secret) -> Chec
         account_id=case.record.account_id,
         item_id=f"{codes.id}/{slot}",
         sealed=sealed,
-        unseal=lambda: case.open(sealed, *hash_place(codes.id, slot)),
+        unseal=lambda: case.open(sealed, hash_context(case.record, codes.id, slot)),
         secret=code,
     )
 
