@@ -17,28 +17,20 @@ from typing import Any, Generic, TypeVar
 from mfakit import errors, views
 from mfakit.core import (
     administration,
-    authenticators,
-    devices,
     enrollment,
     login,
     mail_login,
+    management,
     passcode,
     recovery,
 )
 from mfakit.core.administration import Authority
-from mfakit.core.decision import (
-    Case,
-    CheckHash,
-    CheckPassword,
-    Decision,
-    NewHashes,
-    Question,
-    is_current_epoch,
-    settle,
-)
+from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, NewHashes, Question
 from mfakit.core.encoding import generate_id
 from mfakit.core.enrollment import EnrollmentRequest
+from mfakit.core.guards import is_current_epoch, settle
 from mfakit.core.login import LoginRequest
+from mfakit.core.management import AUTHENTICATORS, DEVICES, PASSCODES
 from mfakit.core.passcode import PasscodeRequest
 from mfakit.core.record import (
     Record,
@@ -356,7 +348,7 @@ def remove_authenticator(
     env: Environment, account_id: str, authenticator_id: str, proof: Proof | None
 ) -> Operation[str]:
     def decide(case: Case) -> Decision[str]:
-        return authenticators.decide_remove_authenticator(case, authenticator_id, proof)
+        return management.decide_remove_authenticator(case, authenticator_id, proof)
 
     return _attempt(env, account_id, decide)
 
@@ -365,7 +357,7 @@ def rename_authenticator(
     env: Environment, account_id: str, authenticator_id: str, label: str
 ) -> Operation[None]:
     def decide(case: Case) -> Decision[None]:
-        return authenticators.decide_rename_authenticator(case, authenticator_id, label)
+        return management.decide_rename(case, AUTHENTICATORS, authenticator_id, label)
 
     return _attempt(env, account_id, decide)
 
@@ -378,13 +370,13 @@ def resync(
     proof: Proof | None,
 ) -> Operation[None]:
     def decide(case: Case) -> Decision[None]:
-        return authenticators.decide_resync(case, authenticator_id, codes, proof)
+        return management.decide_resync(case, authenticator_id, codes, proof)
 
     return _attempt(env, account_id, decide)
 
 
 def disable(env: Environment, account_id: str, proof: Proof | None) -> Operation[str]:
-    return _attempt(env, account_id, lambda case: authenticators.decide_disable(case, proof))
+    return _attempt(env, account_id, lambda case: management.decide_disable(case, proof))
 
 
 def regenerate_recovery_codes(
@@ -419,20 +411,20 @@ def rename_passcode(
     env: Environment, account_id: str, passcode_id: str, label: str
 ) -> Operation[None]:
     def decide(case: Case) -> Decision[None]:
-        return passcode.decide_rename_passcode(case, passcode_id, label)
+        return management.decide_rename(case, PASSCODES, passcode_id, label)
 
     return _attempt(env, account_id, decide)
 
 
 def revoke_passcode(env: Environment, account_id: str, passcode_id: str) -> Operation[int]:
     def decide(case: Case) -> Decision[int]:
-        return passcode.decide_revoke_passcode(case, passcode_id)
+        return management.decide_revoke(case, PASSCODES, passcode_id)
 
     return _attempt(env, account_id, decide)
 
 
 def revoke_all_passcodes(env: Environment, account_id: str) -> Operation[int]:
-    return _attempt(env, account_id, passcode.decide_revoke_all_passcodes)
+    return _attempt(env, account_id, management.decide_revoke_all_passcodes)
 
 
 def authenticate_client(
@@ -465,20 +457,24 @@ def trusted_devices(
 def rename_trusted_device(
     env: Environment, account_id: str, device_id: str, label: str
 ) -> Operation[None]:
-    return _attempt(
-        env, account_id, lambda case: devices.decide_rename_device(case, device_id, label)
-    )
+    def decide(case: Case) -> Decision[None]:
+        return management.decide_rename(case, DEVICES, device_id, label)
+
+    return _attempt(env, account_id, decide)
 
 
 def revoke_trusted_device(env: Environment, account_id: str, device_id: str) -> Operation[int]:
-    return _attempt(env, account_id, lambda case: devices.decide_revoke_device(case, device_id))
+    def decide(case: Case) -> Decision[int]:
+        return management.decide_revoke(case, DEVICES, device_id)
+
+    return _attempt(env, account_id, decide)
 
 
 def revoke_other_devices(
     env: Environment, account_id: str, keep: Secret | None, device_id: Secret | None
 ) -> Operation[int]:
     def decide(case: Case) -> Decision[int]:
-        return devices.decide_revoke_other_devices(case, keep, device_id)
+        return management.decide_revoke_other_devices(case, keep, device_id)
 
     return _attempt(env, account_id, decide)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from mfakit.core.decision import Case, is_required_now
+from mfakit.core.decision import Case
 from mfakit.core.devices import expires_at, find_device, living_devices
 from mfakit.core.encoding import to_datetime
-from mfakit.core.lifecycle import ALLOWED, Ability
+from mfakit.core.guards import is_required_now
+from mfakit.core.lifecycle import Ability
 from mfakit.core.passcode import find_passcode, parse_passcode
 from mfakit.core.record import Authenticator, Passcode, Record, StoredRecord, key_ids_of
 from mfakit.core.secret import Secret
@@ -38,7 +39,7 @@ def status(case: Case, document_key_id: str | None) -> Status:
         account_id=record.account_id,
         state=record.state.value,
         is_on=not record.is_off,
-        is_locked=not record.is_off and record.state not in ALLOWED[Ability.USE_CODE],
+        is_locked=not record.is_off and not case.allows(Ability.USE_CODE),
         is_available=policy.available,
         is_required=policy.required or record.reenroll,
         required_from=None if is_required_now(case) else policy.required_from,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from hmac import compare_digest
-from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from mfakit import errors
 from mfakit.core import passcode, recovery
 from mfakit.core.decision import NO_FAILURES, Case, Decision, note
-from mfakit.core.encoding import generate_id
 from mfakit.core.enrollment import added, check_new_authenticator
-from mfakit.core.factors import open_secret, seal_authenticator, secret_context
-from mfakit.core.lifecycle import Event
-from mfakit.core.record import Authenticator, RecoverySet
+from mfakit.core.factors import new_authenticator, open_secret, secret_context
+from mfakit.core.lifecycle import Event, next_state
+from mfakit.core.record import Authenticator, Passcode, RecoverySet
 from mfakit.core.secret import Value
 from mfakit.events import AuditEvent, EventKind
 from mfakit.provisioning import ImportedSecret
@@ -37,9 +35,8 @@ def decide_open_account(case: Case) -> Decision[bool]:
 
 def decide_reset(case: Case, by: Authority, *, reenroll: bool) -> Decision[str]:
     """Take two-step off an account as its operator; answers the new epoch."""
-    changes = (case.move(Event.RESET) or {}) | NO_FAILURES | {"reenroll": bool(reenroll)}
-    reset = note(EventKind.RESET, actor=by.actor, reason=by.reason)
-    return case.write(lambda new: new.epoch, reset, **changes)
+    changes = case.move(Event.RESET) | NO_FAILURES | {"reenroll": bool(reenroll)}
+    return case.write(lambda new: new.epoch, note(EventKind.RESET, **asdict(by)), **changes)
 
 
 def decide_group_reset(
@@ -56,12 +53,12 @@ def decide_group_reset(
 
 def forgotten_events(case: Case, by: Authority) -> tuple[AuditEvent, ...]:
     """Return the events of a record that is deleted, which may be one that does not open."""
-    return case.answer(None, note(EventKind.FORGOTTEN, actor=by.actor, reason=by.reason)).events
+    return case.answer(None, note(EventKind.FORGOTTEN, **asdict(by))).events
 
 
 def decide_password_changed(case: Case) -> Decision[str]:
     """Take note of a new password: sessions, devices and (if policy says so) passcodes end."""
-    changes = (case.move(Event.PASSWORD_CHANGED) or {}) | {"password_suspect": False}
+    changes = case.move(Event.PASSWORD_CHANGED) | {"password_suspect": False}
     if case.policy.passcodes_end_with_password:
         changes["passcodes"] = ()
     return case.write(lambda new: new.epoch, note(EventKind.PASSWORD_CHANGED), **changes)
@@ -71,34 +68,22 @@ def decide_import(
     case: Case, imported: ImportedSecret, label: str, by: Authority
 ) -> Decision[AuthenticatorAdded]:
     """Take over an authenticator that the owner uses elsewhere already."""
-    record, changes = case.record, case.move(Event.IMPORTED)
-    if error := _check_import(case, imported, changes):
+    if error := _check_import(case, imported):
         return case.refuse(error)
-    bare = Authenticator(
-        id=generate_id(case.vault.random),
-        label=label,
-        sealed_secret="",
-        created_at=case.now,
-        algorithm=imported.algorithm,
-        digits=imported.digits,
-        period_seconds=imported.period_seconds,
-    )
-    live = seal_authenticator(case, bare, imported.secret)
-    changes = (changes or {}) | {"authenticators": (*record.authenticators, live)}
+    record = case.record
+    live = new_authenticator(case, label, imported.secret, imported)
+    changes = case.move(Event.IMPORTED) | {"authenticators": (*record.authenticators, live)}
     if record.is_off:
         changes |= {"enrolled_at": case.now, "reenroll": False}
-    kind = EventKind.AUTHENTICATOR_IMPORTED
-    imported_note = note(kind, item_id=live.id, label=label, actor=by.actor, reason=by.reason)
-    return case.write(lambda new: added(new, live), imported_note, **changes)
+    taken_over = note(EventKind.AUTHENTICATOR_IMPORTED, live, **asdict(by))
+    return case.write(lambda new: added(new, live), taken_over, **changes)
 
 
-def _check_import(
-    case: Case, imported: ImportedSecret, changes: dict[str, Any] | None
-) -> errors.MFAKitError | None:
+def _check_import(case: Case, imported: ImportedSecret) -> errors.MFAKitError | None:
     record = case.record
     if record.is_off and record.password_suspect:
         return errors.PasswordChangeRequiredError()
-    if changes is None:
+    if next_state(record.state, Event.IMPORTED) is None:
         return errors.NotAllowedNowError()
     if error := check_new_authenticator(case, None):
         return error
@@ -116,27 +101,23 @@ def decide_rotate(case: Case, key_ids: tuple[str, ...]) -> Decision[bool]:
     if key_ids == (case.vault.newest,):
         return case.answer(False)
     offer, codes = record.offer, record.recovery
-    return case.write(
-        lambda _: True,
-        note(EventKind.KEYS_ROTATED),
-        authenticators=tuple([_authenticator(case, one) for one in record.authenticators]),
-        offer=offer and replace(offer, authenticator=_authenticator(case, offer.authenticator)),
-        recovery=codes and _recovery_set(case, codes),
-        passcodes=tuple(
-            [
-                replace(
-                    one,
-                    sealed_hash=_reseal(case, one.sealed_hash, passcode.hash_context(record, one)),
-                )
-                for one in record.passcodes
-            ]
-        ),
-    )
+    changes = {
+        "authenticators": tuple([_authenticator(case, one) for one in record.authenticators]),
+        "offer": offer and replace(offer, authenticator=_authenticator(case, offer.authenticator)),
+        "recovery": codes and _recovery_set(case, codes),
+        "passcodes": tuple([_passcode(case, one) for one in record.passcodes]),
+    }
+    return case.write(lambda _: True, note(EventKind.KEYS_ROTATED), **changes)
 
 
 def _authenticator(case: Case, one: Authenticator) -> Authenticator:
     context = secret_context(case.record, one)
     return replace(one, sealed_secret=_reseal(case, one.sealed_secret, context))
+
+
+def _passcode(case: Case, one: Passcode) -> Passcode:
+    context = passcode.hash_context(case.record, one)
+    return replace(one, sealed_hash=_reseal(case, one.sealed_hash, context))
 
 
 def _recovery_set(case: Case, codes: RecoverySet) -> RecoverySet:
@@ -148,6 +129,4 @@ def _recovery_set(case: Case, codes: RecoverySet) -> RecoverySet:
 
 
 def _reseal(case: Case, sealed: str, context: tuple[str, ...]) -> str:
-    salt = case.record.salt
-    value = case.vault.open_value(sealed, salt=salt, context=context)
-    return case.vault.seal_value(value, salt=salt, context=context)
+    return case.seal(case.open(sealed, context), context)

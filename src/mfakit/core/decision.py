@@ -15,18 +15,20 @@ from msgspec.structs import replace
 
 from mfakit import errors
 from mfakit.core.encoding import generate_id, to_datetime
-from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, Ability, Event, next_state
-from mfakit.core.record import HISTORY_ENTRIES_MAX, NO_EPOCH, HistoryEntry, Offer, Record, Throttle
+from mfakit.core.items import Item
+from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, TRANSITIONS, Ability, Event
+from mfakit.core.record import HISTORY_ENTRIES_MAX, HistoryEntry, Record, Throttle
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret, Value
-from mfakit.core.tokens import CLOCK_SKEW_SECONDS, Proof, is_alive
+from mfakit.core.tokens import Payload, is_alive, seal_token
 from mfakit.events import OWNER_KINDS, AuditEvent, ClientInfo, EventKind
-from mfakit.policy import LIMITS, Policy
+from mfakit.policy import Policy
 
 T = TypeVar("T")
 
 PASSWORD, NEW = "password", "new"
 Note = tuple[EventKind, dict[str, Any]]
+HashedSecrets = tuple[tuple[Secret, Secret], ...]
 
 
 class Decision(Value, Generic[T], frozen=True, kw_only=True):
@@ -83,9 +85,9 @@ class NewHashes(Value, frozen=True, kw_only=True, eq=False):
 Question = CheckHash | CheckPassword | NewHashes
 
 
-def note(kind: EventKind, **details: Any) -> Note:
-    """Return a draft of an event; account, time, revision and client are added by the case."""
-    return kind, details
+def note(kind: EventKind, item: Item | None = None, **details: Any) -> Note:
+    """Return a draft of an event, about an item maybe; the case adds account, time and client."""
+    return kind, details if item is None else {"item_id": item.id, "label": item.label} | details
 
 
 class Case(Value, frozen=True, kw_only=True):
@@ -117,23 +119,24 @@ class Case(Value, frozen=True, kw_only=True):
 
     def refuse(self, error: errors.MFAKitError, *notes: Note, **changes: Any) -> Decision[Any]:
         """Refuse; with `changes` the refusal is written before it is told."""
-        return (
-            self.write(lambda _: error, *notes, **changes)
-            if changes
-            else self.answer(error, *notes)
-        )
+        if changes:
+            return self.write(lambda _: error, *notes, **changes)
+        return self.answer(error, *notes)
 
     def write(self, answer: Callable[[Record], T], *notes: Note, **changes: Any) -> Decision[T]:
         """Decide to write the record with `changes`, and then give `answer` of what was written."""
         record = self._advance(notes, changes)
         return Decision(outcome=answer(record), record=record, events=self._events(record, notes))
 
-    def move(self, event: Event, *, raises_epoch: bool = False) -> dict[str, Any] | None:
-        """Return the changes that an event makes by itself, None where it cannot happen."""
-        reached = next_state(self.record.state, event)
-        if reached is None:
-            return None
-        state, rises = reached
+    def answer_from_record(self, answer: Callable[[Record], T], *notes: Note) -> Decision[T]:
+        """Give an answer that needs an epoch of this account's own: write the first record."""
+        if self.record.revision == 0:
+            return self.write(answer, *notes)
+        return self.answer(answer(self.record), *notes)
+
+    def move(self, event: Event, *, raises_epoch: bool = False) -> dict[str, Any]:
+        """Return the changes that an event makes by itself; a guard has seen that it can happen."""
+        state, rises = TRANSITIONS[self.record.state][event]
         changes: dict[str, Any] = {"state": state}
         if rises or raises_epoch:
             changes |= {"epoch": generate_id(self.vault.random), "epoch_is_first": False}
@@ -141,6 +144,53 @@ class Case(Value, frozen=True, kw_only=True):
         if state not in OFFERING:
             changes["offer"] = None
         return changes | NOTHING_HELD if state in OFF else changes
+
+    def allows(self, ability: Ability) -> bool:
+        """Say whether the state gives an ability."""
+        return self.record.state in ALLOWED[ability]
+
+    # -- secrets of the record, and questions about them
+
+    def seal(self, value: Secret, context: tuple[str, ...]) -> str:
+        """Seal a value into the record; `context` is what it belongs to, from the purpose on."""
+        return self.vault.seal_value(value, salt=self.record.salt, context=context)
+
+    def open(self, sealed: str, context: tuple[str, ...]) -> Secret:
+        """Open what `seal` returned. Raises as `Vault.open_value` does."""
+        return self.vault.open_value(sealed, salt=self.record.salt, context=context)
+
+    def new_hashes(
+        self, purpose: str, generate: Callable[[], tuple[Secret, ...]]
+    ) -> HashedSecrets | NewHashes:
+        """Return new secrets with their hashes, or the question for these."""
+        hashed: HashedSecrets | None = self.evidence.get((NEW, purpose))
+        if hashed is not None:
+            return hashed
+        account_id, policy = self.record.account_id, self.policy
+        return NewHashes(account_id=account_id, purpose=purpose, secrets=generate(), policy=policy)
+
+    # -- tokens
+
+    def issue(
+        self, kind: type[Payload], lifetime_seconds: int, bound_to: Secret | None, **content: str
+    ) -> str:
+        """Return a token that begins now and belongs to this account and epoch."""
+        payload = kind(
+            account_id=self.record.account_id,
+            epoch=self.record.epoch,
+            issued_at=self.now,
+            lifetime_seconds=lifetime_seconds,
+            **content,
+        )
+        return seal_token(payload, self.vault, bound_to)
+
+    def is_current(self, payload: Payload, lifetime_seconds: int) -> bool:
+        """Say whether a token is of this account and epoch, and in time."""
+        own = self.record
+        is_ours = payload.account_id == own.account_id and payload.epoch == own.epoch
+        return is_ours and is_alive(payload, lifetime_seconds=lifetime_seconds, now=self.now)
+
+    # -- what is written, what is told
 
     def _advance(self, notes: Sequence[Note], changes: dict[str, Any]) -> Record:
         """Return the next revision: a random one first, then one more each time."""
@@ -162,15 +212,8 @@ class Case(Value, frozen=True, kw_only=True):
         return replace(old, **changes)
 
     def _events(self, record: Record, notes: Sequence[Note]) -> tuple[AuditEvent, ...]:
-        if not notes:
-            return ()
-        common: dict[str, Any] = {
-            "account_id": record.account_id,
-            "realm": self.vault.realm,
-            "at": to_datetime(self.now),
-            "revision": record.revision,
-            "client": self.client,
-        }
+        common: dict[str, Any] = {"account_id": record.account_id, "realm": self.vault.realm}
+        common |= {"at": to_datetime(self.now), "revision": record.revision, "client": self.client}
         return tuple([AuditEvent(kind=kind, **common, **details) for kind, details in notes])
 
 
@@ -182,121 +225,5 @@ NO_FAILURES: dict[str, Any] = {"code_throttle": Throttle(), "recovery_throttle":
 
 
 def _kept(details: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: details[name] for name in ("actor", "reason", "item_id", "label") if name in details
-    }
-
-
-# ------------------------------------------------------------------------------ what comes first
-
-
-def settle(case: Case) -> Decision[None] | None:
-    """Return what must be written before anything else is decided, None if nothing.
-
-    A clock that went back, a group reset by policy, an offer that ran out: one at a time.
-    """
-    record, now = case.record, case.now
-    if record.updated_at > now + CLOCK_SKEW_SECONDS:
-        return case.write(_nothing, **_rewound(record, now), updated_at=now)
-    if _is_due_for_reset(case):
-        reset = note(EventKind.RESET, actor="policy", reason="reset_enrolled_before")
-        return case.write(_nothing, reset, **(case.move(Event.RESET) or {}), **NO_FAILURES)
-    if record.offer and now >= offer_expires_at(case, record.offer):
-        offer_id = record.offer.authenticator.id
-        dropped = note(EventKind.OFFER_DROPPED, item_id=offer_id, reason="expired")
-        return case.write(_nothing, dropped, **(case.move(Event.OFFER_DROPPED) or {}))
-    return None
-
-
-def offer_expires_at(case: Case, offer: Offer) -> int:
-    """Return the Unix second at which an offer ends: of its own life and the policy's, the less."""
-    lifetime = min(offer.lifetime_seconds, case.policy.offer_seconds)
-    return min(offer.offered_at, case.now) + lifetime
-
-
-def _is_due_for_reset(case: Case) -> bool:
-    before, enrolled_at = case.policy.reset_enrolled_before, case.record.enrolled_at
-    if before is None or enrolled_at is None:
-        return False
-    # A watermark in the future is not reached yet: enrolling until then would be reset for ever.
-    return enrolled_at < before.timestamp() <= case.now
-
-
-def _rewound(record: Record, now: int) -> dict[str, Any]:
-    """Return the record's times, none later than now: a stored future time counts as now."""
-    latest_spent = now + LIMITS["challenge_seconds"][1]
-    spent = [(one, min(expiry, latest_spent)) for one, expiry in record.spent_challenges]
-    return {
-        "offer": record.offer and _not_after(record.offer, "offered_at", now),
-        "devices": tuple([_not_after(one, "created_at", now) for one in record.devices]),
-        "passcodes": tuple([_not_after(one, "last_used_at", now) for one in record.passcodes]),
-        "code_throttle": _not_after(record.code_throttle, "last_failure_at", now),
-        "recovery_throttle": _not_after(record.recovery_throttle, "last_failure_at", now),
-        "enrolled_at": record.enrolled_at and min(record.enrolled_at, now),
-        "last_login_at": record.last_login_at and min(record.last_login_at, now),
-        "spent_challenges": tuple(spent),
-        "challenge_floor": min(record.challenge_floor, now),
-    }
-
-
-def _not_after(part: Any, name: str, now: int) -> Any:
-    at = getattr(part, name)
-    return part if at is None or at <= now else replace(part, **{name: now})
-
-
-def _nothing(_: Record) -> None:
-    return None
-
-
-# ---------------------------------------------------------------------------------- guards
-
-
-def is_required_now(case: Case) -> bool:
-    """Say whether sign-in without a second factor is over."""
-    deadline = case.policy.required_from_seconds
-    return case.record.reenroll or (deadline is not None and case.now >= deadline)
-
-
-def is_current_epoch(record: Record, epoch: str) -> bool:
-    """Say whether a session or verdict of an epoch still holds."""
-    return epoch == record.epoch or (epoch == NO_EPOCH and record.epoch_is_first)
-
-
-def check_allowed(record: Record, ability: Ability) -> errors.MFAKitError | None:
-    """Return the error of an ability that the state does not give."""
-    if record.state in ALLOWED[ability]:
-        return None
-    return errors.NotEnrolledError() if record.is_off else errors.NotAllowedNowError()
-
-
-def check_proof(case: Case, proof: Proof | None) -> errors.MFAKitError | None:
-    """Return the error of a proof that is not of the highest level the account can give.
-
-    Reference: SP 800-63B-4 §4.1.2.1, ASVS 7.5.1.
-    """
-    record = case.record
-    if record.is_off and record.password_suspect:
-        return errors.PasswordChangeRequiredError()
-    is_good = (
-        proof is not None
-        and proof.account_id == record.account_id
-        and proof.epoch == record.epoch
-        and is_alive(proof, lifetime_seconds=case.policy.proof_seconds, now=case.now)
-        # SECURITY: a proof dies with what earned it: a removed or locked authenticator, an old set.
-        and proof.earned_by in _live_factors(record)
-    )
-    return None if is_good else errors.ProofError()
-
-
-def check_change(case: Case, proof: Proof | None) -> errors.MFAKitError | None:
-    """Return the error of changing live factors: two-step must be on, and the proof good."""
-    return errors.NotEnrolledError() if case.record.is_off else check_proof(case, proof)
-
-
-def _live_factors(record: Record) -> set[str]:
-    if record.is_off:
-        return {PASSWORD}
-    factors = {record.recovery.id} if record.recovery else set()
-    if record.state in ALLOWED[Ability.USE_CODE]:
-        factors |= {authenticator.id for authenticator in record.authenticators}
-    return factors
+    kept = "actor", "reason", "item_id", "label"
+    return {name: details[name] for name in kept if name in details}

@@ -11,23 +11,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from mfakit import errors
-from mfakit.core.decision import (
-    NO_FAILURES,
-    Case,
-    Decision,
-    NewHashes,
-    check_proof,
-    note,
-    offer_expires_at,
-)
-from mfakit.core.encoding import encode_base32, generate_id, parse_digits, to_datetime
-from mfakit.core.factors import TOTP, match_steps, open_secret, seal_authenticator, window_of
-from mfakit.core.lifecycle import ALLOWED, Ability, Event, State
-from mfakit.core.login import issue_proof, sign_in_fields
+from mfakit.core.decision import NO_FAILURES, Case, Decision, HashedSecrets, NewHashes, note
+from mfakit.core.encoding import encode_base32, parse_digits, to_datetime
+from mfakit.core.factors import TOTP, match_steps, new_authenticator, open_secret, window_of
+from mfakit.core.guards import check_proof, drop_offer, offer_expires_at
+from mfakit.core.items import find_item, without_item
+from mfakit.core.lifecycle import Ability, Event, State
+from mfakit.core.login import issue_proof, sign_in_fields, signed_in_now
 from mfakit.core.record import Authenticator, Offer, Record
-from mfakit.core.recovery import HashedCodes, format_recovery_codes, new_codes, seal_recovery_set
+from mfakit.core.recovery import format_recovery_codes, new_codes, seal_recovery_set
 from mfakit.core.secret import Secret, Value
-from mfakit.core.tokens import OfferPayload, Proof, seal_token
+from mfakit.core.tokens import OfferPayload, Proof
 from mfakit.events import EventKind
 from mfakit.policy import SECRET_BYTES
 from mfakit.results import AuthenticatorAdded, AuthenticatorOffer, Enrolled, OfferToken
@@ -46,26 +40,23 @@ def decide_begin_enrollment(
     case: Case, request: EnrollmentRequest, proof: Proof | None
 ) -> Decision[AuthenticatorOffer]:
     """Offer a new authenticator; a newer offer replaces an older one."""
-    record = case.record
-    error = check_proof(case, proof) or check_new_authenticator(case, request.replaces)
-    changes = case.move(Event.OFFERED)
-    if error or changes is None:
-        return case.refuse(error or errors.NotAllowedNowError())
-    authenticator = _new_authenticator(case, request.label)
-    is_replacing = record.state in ALLOWED[Ability.USE_CODE]  # when locked, it replaces them all
+    policy = case.policy
+    if error := check_proof(case, proof) or check_new_authenticator(case, request.replaces):
+        return case.refuse(error)
+    secret = Secret(case.vault.random(SECRET_BYTES[policy.algorithm]))
     offer = Offer(
-        authenticator=authenticator,
+        authenticator=new_authenticator(case, request.label, secret, policy),
         account_name=request.account_name,
         offered_at=case.now,
-        lifetime_seconds=case.policy.offer_seconds,
-        replaces=request.replaces if is_replacing else None,
+        lifetime_seconds=policy.offer_seconds,
+        # When locked, it replaces them all.
+        replaces=request.replaces if case.allows(Ability.USE_CODE) else None,
     )
-    token = Secret(_seal_offer(case, offer, request.bound_to).encode())
-    return case.write(
-        lambda _: _show(case, offer, token),
-        note(EventKind.OFFERED, item_id=authenticator.id, label=authenticator.label),
-        **changes | {"offer": offer},
-    )
+    lifetime, offer_id = offer.lifetime_seconds, offer.authenticator.id
+    token = Secret(case.issue(OfferPayload, lifetime, request.bound_to, offer_id=offer_id).encode())
+    offered = note(EventKind.OFFERED, offer.authenticator)
+    changes = case.move(Event.OFFERED) | {"offer": offer}
+    return case.write(lambda _: _show(case, offer, token), offered, **changes)
 
 
 def check_new_authenticator(case: Case, replaces: str | None) -> errors.MFAKitError | None:
@@ -73,26 +64,13 @@ def check_new_authenticator(case: Case, replaces: str | None) -> errors.MFAKitEr
     record, policy = case.record, case.policy
     if record.is_off:
         return None if policy.available else errors.AvailabilityError()
-    if record.state not in ALLOWED[Ability.USE_CODE]:
+    if not case.allows(Ability.USE_CODE):
         return None
-    ids = [authenticator.id for authenticator in record.authenticators]
     if replaces is not None:
-        return None if replaces in ids else errors.NotFoundError()
-    return errors.LimitReachedError() if len(ids) >= policy.authenticators_max else None
-
-
-def _new_authenticator(case: Case, label: str) -> Authenticator:
-    policy, random = case.policy, case.vault.random
-    bare = Authenticator(
-        id=generate_id(random),
-        label=label,
-        sealed_secret="",
-        created_at=case.now,
-        algorithm=policy.algorithm,
-        digits=policy.digits,
-        period_seconds=policy.period_seconds,
-    )
-    return seal_authenticator(case, bare, Secret(random(SECRET_BYTES[policy.algorithm])))
+        is_owned = find_item(record.authenticators, replaces) is not None
+        return None if is_owned else errors.NotFoundError()
+    is_full = len(record.authenticators) >= policy.authenticators_max
+    return errors.LimitReachedError() if is_full else None
 
 
 def decide_show_offer(
@@ -107,28 +85,16 @@ def decide_show_offer(
 
 def decide_cancel_enrollment(case: Case, payload: OfferPayload) -> Decision[None]:
     """Drop an offer."""
-    offer, changes = _find_offer(case, payload), case.move(Event.OFFER_DROPPED)
-    if offer is None or changes is None:
+    offer = _find_offer(case, payload)
+    if offer is None:
         return case.refuse(errors.OfferError())
-    dropped = note(EventKind.OFFER_DROPPED, item_id=offer.authenticator.id, reason="cancelled")
-    return case.write(lambda _: None, dropped, **changes)
+    return drop_offer(case, offer, "cancelled", None)
 
 
 def _find_offer(case: Case, payload: OfferPayload) -> Offer | None:
     offer = case.record.offer
     is_this = offer is not None and offer.authenticator.id == payload.offer_id
     return offer if is_this and payload.epoch == case.record.epoch else None
-
-
-def _seal_offer(case: Case, offer: Offer, bound_to: Secret | None) -> OfferToken:
-    payload = OfferPayload(
-        account_id=case.record.account_id,
-        epoch=case.record.epoch,
-        issued_at=case.now,
-        lifetime_seconds=offer.lifetime_seconds,
-        offer_id=offer.authenticator.id,
-    )
-    return OfferToken(seal_token(payload, case.vault, bound_to))
 
 
 def _show(case: Case, offer: Offer, token: Secret) -> AuthenticatorOffer:
@@ -155,8 +121,7 @@ def decide_confirm_enrollment(
     offer = _find_offer(case, payload)
     if offer is None:
         return case.refuse(errors.OfferError())
-    error = check_new_authenticator(case, offer.replaces)
-    if error:
+    if error := check_new_authenticator(case, offer.replaces):
         return case.refuse(error)
     digits = parse_digits(code, {offer.authenticator.digits})
     if digits is None:
@@ -173,27 +138,21 @@ def decide_confirm_enrollment(
 
 
 def _refuse_confirmation(case: Case, offer: Offer) -> Decision[Any]:
-    offer_id, wrong_codes = offer.authenticator.id, offer.wrong_codes + 1
-    if wrong_codes < case.policy.offer_wrong_codes_max:
-        refused = note(EventKind.CODE_REFUSED, method=TOTP, item_id=offer_id, reason="offer")
-        changed = replace(offer, wrong_codes=wrong_codes)
-        return case.refuse(errors.WrongCodeError(), refused, offer=changed)
-    dropped = note(EventKind.OFFER_DROPPED, item_id=offer_id, reason="wrong_codes")
-    changes = case.move(Event.OFFER_DROPPED) or {}
-    return case.refuse(errors.OfferError(), dropped, **changes)
+    if offer.wrong_codes + 1 >= case.policy.offer_wrong_codes_max:
+        return drop_offer(case, offer, "wrong_codes", errors.OfferError())
+    offer_id, changed = offer.authenticator.id, replace(offer, wrong_codes=offer.wrong_codes + 1)
+    refused = note(EventKind.CODE_REFUSED, method=TOTP, item_id=offer_id, reason="offer")
+    return case.refuse(errors.WrongCodeError(), refused, offer=changed)
 
 
-def _add_authenticator(
-    case: Case, offer: Offer, live: Authenticator
-) -> Decision[AuthenticatorAdded]:
-    replaces = offer.replaces
-    kept = [one for one in case.record.authenticators if one.id != replaces]
-    changes = case.move(Event.CONFIRMED, raises_epoch=replaces is not None) or {}
-    notes = [note(EventKind.AUTHENTICATOR_ADDED, item_id=live.id, label=live.label)]
+def _add_authenticator(case: Case, offer: Offer, live: Authenticator) -> Decision[Any]:
+    replaces, held = offer.replaces, case.record.authenticators
+    changes = case.move(Event.CONFIRMED, raises_epoch=replaces is not None)
+    notes = [note(EventKind.AUTHENTICATOR_ADDED, live)]
     if replaces is not None:
-        removed = note(EventKind.AUTHENTICATOR_REMOVED, item_id=replaces, reason="replaced")
-        notes.append(removed)
-    changes["authenticators"] = (*kept, live)
+        held = without_item(held, replaces)
+        notes.append(note(EventKind.AUTHENTICATOR_REMOVED, item_id=replaces, reason="replaced"))
+    changes["authenticators"] = (*held, live)
     return case.write(lambda new: added(new, live), *notes, **changes)
 
 
@@ -204,16 +163,14 @@ def added(record: Record, live: Authenticator) -> AuthenticatorAdded:
 
 
 def _enroll(
-    case: Case, live: Authenticator, hashed: HashedCodes, bound_to: Secret | None
+    case: Case, live: Authenticator, hashed: HashedSecrets, bound_to: Secret | None
 ) -> Decision[Enrolled]:
     """Turn two-step on, or (from locked) on again with this authenticator alone: a sign-in."""
-    changes = (case.move(Event.CONFIRMED) or {}) | NO_FAILURES
+    changes = case.move(Event.CONFIRMED) | NO_FAILURES | signed_in_now(case)
     changes |= {
         "authenticators": (live,),
         "recovery": seal_recovery_set(case, hashed),
         "enrolled_at": case.now,
-        "last_login_at": case.now,
-        "failed_since_last": 0,
         "reenroll": False,
     }
 
@@ -225,5 +182,4 @@ def _enroll(
             recovery_codes=format_recovery_codes(hashed),
         )
 
-    enrolled = note(EventKind.ENROLLED, method=TOTP, item_id=live.id, label=live.label)
-    return case.write(answer, enrolled, **changes)
+    return case.write(answer, note(EventKind.ENROLLED, live, method=TOTP), **changes)

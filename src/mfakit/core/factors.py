@@ -7,22 +7,28 @@ counts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec.structs import replace
 
 from mfakit import errors
-from mfakit.core.decision import Case, CheckHash, Decision, Note, check_allowed, note
-from mfakit.core.encoding import parse_digits
-from mfakit.core.lifecycle import ALLOWED, Ability, Event
-from mfakit.core.record import Authenticator, Record
+from mfakit.core.decision import Case, CheckHash, Decision, Note, note
+from mfakit.core.encoding import generate_id, parse_digits
+from mfakit.core.lifecycle import Ability, Event
+from mfakit.core.record import Authenticator, Record, Throttle
 from mfakit.core.recovery import parse_recovery_code, question_of, without_slot
 from mfakit.core.secret import Secret, Value
 from mfakit.core.throttle import cleared, is_exhausted, retry_at, with_failure
 from mfakit.core.totp import match_time_steps, time_step
 from mfakit.events import EventKind
+from mfakit.policy import Policy
+from mfakit.provisioning import ImportedSecret
 
 TOTP, RECOVERY = "totp", "recovery"
+# Where the failures of a method are counted, and what the state must allow.
+_THROTTLES = {TOTP: "code_throttle", RECOVERY: "recovery_throttle"}
+_ABILITIES = {TOTP: Ability.USE_CODE, RECOVERY: Ability.USE_RECOVERY_CODE}
 
 
 class Accepted(Value, frozen=True, kw_only=True):
@@ -42,51 +48,100 @@ def judge(case: Case, method: str, code: Secret | None) -> Judgement:
     Returns:
         `Accepted`, a question for the hash, or the refusal as a decision.
     """
-    if method == TOTP:
-        return _judge_totp(case, code)
-    if method == RECOVERY:
-        return _judge_recovery(case, code)
-    return case.refuse(errors.InvalidInputError("method"))
+    if method not in (TOTP, RECOVERY):
+        return case.refuse(errors.InvalidInputError("method"))
+    if case.record.is_off:
+        return case.refuse(errors.NotEnrolledError())
+    if not _is_open(case, method):
+        return case.refuse(errors.SecondFactorLockedError())
+    if waiting := wait_refusal(case, method):
+        return waiting
+    return _judge_totp(case, code) if method == TOTP else _judge_recovery(case, code)
 
 
 def usable_methods(case: Case) -> tuple[str, ...]:
     """Return the methods that could still succeed, waits aside."""
-    has_recovery = case.record.recovery_codes_left > 0 and not _is_recovery_locked(case)
-    usable = {TOTP: case.record.state in ALLOWED[Ability.USE_CODE], RECOVERY: has_recovery}
-    return tuple([method for method, is_usable in usable.items() if is_usable])
+    held = {TOTP: True, RECOVERY: case.record.recovery_codes_left > 0}
+    return tuple([method for method in held if held[method] and _is_open(case, method)])
+
+
+def _is_open(case: Case, method: str) -> bool:
+    """Say whether state and caps let a method be tried. The cap on codes is in the state."""
+    is_capped = method == RECOVERY and _is_at_cap(case, method, _throttle(case, method))
+    return case.allows(_ABILITIES[method]) and not is_capped
+
+
+def _is_at_cap(case: Case, method: str, throttle: Throttle) -> bool:
+    policy = case.policy
+    in_a_row = {TOTP: policy.code_failures_max, RECOVERY: policy.recovery_failures_max}[method]
+    in_30_days = policy.code_failures_in_30_days_max if method == TOTP else None
+    return is_exhausted(throttle, in_a_row=in_a_row, in_30_days=in_30_days, now=case.now)
+
+
+def _throttle(case: Case, method: str) -> Throttle:
+    throttle: Throttle = getattr(case.record, _THROTTLES[method])
+    return throttle
 
 
 def wait_refusal(case: Case, method: str) -> Decision[Any] | None:
     """Return the refusal of a code that came too soon: not evaluated, not counted."""
-    record = case.record
-    throttle = record.code_throttle if method == TOTP else record.recovery_throttle
-    until = retry_at(throttle, case.policy, case.now)
+    until = retry_at(_throttle(case, method), case.policy, case.now)
     if until is None:
         return None
     error = errors.ThrottledError(until, until - case.now)
     return case.refuse(error, note(EventKind.CODE_THROTTLED, method=method))
 
 
+def _refuse_malformed(case: Case, method: str) -> Decision[Any]:
+    malformed = note(EventKind.CODE_REFUSED, method=method, reason="malformed")
+    return case.refuse(errors.WrongCodeError(), malformed)
+
+
+def count_wrong_code(
+    case: Case, method: str, kind: EventKind = EventKind.CODE_REFUSED
+) -> Decision[Any]:
+    """Return the refusal of an evaluated code, counted, with the lock at the cap.
+
+    Reference: SP 800-63B-4 §3.2.2. Only who has the password gets here, so it is suspect then.
+    """
+    throttle = with_failure(_throttle(case, method), case.now)
+    changes: dict[str, Any] = {_THROTTLES[method]: throttle}
+    changes["failed_since_last"] = case.record.failed_since_last + 1
+    notes = [note(kind, method=method, count=throttle.failures)]
+    if method == TOTP and _is_at_cap(case, method, throttle):
+        changes |= case.move(Event.EXHAUSTED) | {"password_suspect": True}
+        notes.append(note(EventKind.LOCKED, method=TOTP))
+    return case.refuse(errors.WrongCodeError(), *notes, **changes)
+
+
 # ------------------------------------------------------------------------------ authenticator codes
 
 
-def secret_context(record: Record, one: Authenticator) -> tuple[str, ...]:
-    """Return what an authenticator's secret is bound to, its OTP parameters included."""
-    parameters = one.algorithm, str(one.digits), str(one.period_seconds)
-    return "totp", record.account_id, one.id, *parameters
-
-
-def seal_authenticator(case: Case, bare: Authenticator, secret: Secret) -> Authenticator:
+def new_authenticator(
+    case: Case, label: str, secret: Secret, parameters: Policy | ImportedSecret
+) -> Authenticator:
     """Return an authenticator with its secret sealed to account, id and parameters."""
-    context = secret_context(case.record, bare)
-    sealed = case.vault.seal_value(secret, salt=case.record.salt, context=context)
-    return replace(bare, sealed_secret=sealed)
+    bare = Authenticator(
+        id=generate_id(case.vault.random),
+        label=label,
+        sealed_secret="",
+        created_at=case.now,
+        algorithm=parameters.algorithm,
+        digits=parameters.digits,
+        period_seconds=parameters.period_seconds,
+    )
+    return replace(bare, sealed_secret=case.seal(secret, secret_context(case.record, bare)))
+
+
+def secret_context(record: Record, one: Authenticator) -> tuple[str, ...]:
+    """Return what an authenticator's secret is sealed to, its OTP parameters included."""
+    parameters = one.algorithm, str(one.digits), str(one.period_seconds)
+    return TOTP, record.account_id, one.id, *parameters
 
 
 def open_secret(case: Case, one: Authenticator) -> Secret:
     """Open one authenticator's secret. Raises as `Vault.open_value` does."""
-    context = secret_context(case.record, one)
-    return case.vault.open_value(one.sealed_secret, salt=case.record.salt, context=context)
+    return case.open(one.sealed_secret, secret_context(case.record, one))
 
 
 def window_of(case: Case, one: Authenticator) -> range:
@@ -95,7 +150,7 @@ def window_of(case: Case, one: Authenticator) -> range:
     return range(step - case.policy.window_past_steps, step + case.policy.window_future_steps + 1)
 
 
-def match_steps(case: Case, one: Authenticator, digits: Secret, steps: range) -> list[int]:
+def match_steps(case: Case, one: Authenticator, digits: Secret, steps: Iterable[int]) -> list[int]:
     """Return those of `steps` whose code on this authenticator is `digits`."""
     secret = open_secret(case, one).reveal()
     return match_time_steps(
@@ -103,99 +158,69 @@ def match_steps(case: Case, one: Authenticator, digits: Secret, steps: range) ->
     )
 
 
-class Match(Value, frozen=True, kw_only=True):
-    """Where a code fits: authenticator id -> lowest fresh step; replay if only spent steps fit."""
-
-    steps: dict[str, int]
-    is_replay: bool
-    is_clock_right: bool
-
-
-def match_authenticators(case: Case, digits: Secret) -> Match:
+def match_authenticators(case: Case, digits: Secret) -> dict[str, list[int]]:
     """Compare a code with every candidate of every authenticator; no early exit (CWE-208).
+
+    Returns:
+        Authenticator id -> steps that fit. Left out: apps with codes of another length, and where
+        the clock is behind what was accepted already.
 
     Reference: RFC 6238 §5.2 (window, no second acceptance of a step).
     """
-    steps: dict[str, int] = {}
-    is_replay = is_clock_right = False
+    length = len(digits.reveal())
+    return {
+        one.id: match_steps(case, one, digits, window)
+        for one in case.record.authenticators
+        if one.last_step < (window := window_of(case, one)).stop and one.digits == length
+    }
+
+
+def fresh_steps(case: Case, fitting: dict[str, list[int]]) -> dict[str, int]:
+    """Return authenticator id -> its lowest fitting step that is not spent."""
+    fresh: dict[str, int] = {}
     for one in case.record.authenticators:
-        window = window_of(case, one)
-        if one.digits != len(digits.reveal()) or one.last_step >= window.stop:
-            continue  # another app's code, or the clock is behind what this one accepted
-        is_clock_right = True
-        matched = match_steps(case, one, digits, window)
         # SECURITY: only a step above the last accepted one; the lowest, so that none is skipped.
-        fresh = [step for step in matched if step > one.last_step]
-        if fresh:
-            steps[one.id] = fresh[0]
-        is_replay = is_replay or bool(matched)
-    return Match(steps=steps, is_replay=is_replay and not steps, is_clock_right=is_clock_right)
+        above = [step for step in fitting.get(one.id, ()) if step > one.last_step]
+        if above:
+            fresh[one.id] = above[0]
+    return fresh
 
 
 def _judge_totp(case: Case, code: Secret | None) -> Judgement:
     record = case.record
-    if error := check_allowed(record, Ability.USE_CODE):
-        return case.refuse(error if record.is_off else errors.SecondFactorLockedError())
-    if waiting := wait_refusal(case, TOTP):
-        return waiting
     digits = parse_digits(code, {one.digits for one in record.authenticators})
     if digits is None:
-        return case.refuse(errors.WrongCodeError(), _malformed(TOTP))
-    match = match_authenticators(case, digits)
-    if not match.is_clock_right:
+        return _refuse_malformed(case, TOTP)
+    fitting = match_authenticators(case, digits)
+    if not fitting:
         return case.refuse(errors.ClockError())
-    if not match.steps:
-        return count_wrong_code(case, is_replay=match.is_replay)
-    return Accepted(earned_by=next(iter(match.steps)), changes=_spend_steps(case, match.steps))
-
-
-def _spend_steps(case: Case, steps: dict[str, int]) -> dict[str, Any]:
+    fresh = fresh_steps(case, fitting)
+    if not fresh:
+        is_replay = any(fitting.values())
+        kind = EventKind.CODE_REPLAYED if is_replay else EventKind.CODE_REFUSED
+        return count_wrong_code(case, TOTP, kind)
     advanced = [
-        replace(one, last_step=steps[one.id], last_used_at=case.now) if one.id in steps else one
-        for one in case.record.authenticators
+        replace(one, last_step=fresh[one.id], last_used_at=case.now) if one.id in fresh else one
+        for one in record.authenticators
     ]
-    cleared_run = cleared(case.record.code_throttle)
-    return {"authenticators": tuple(advanced), "code_throttle": cleared_run}
-
-
-def count_wrong_code(case: Case, *, is_replay: bool = False) -> Decision[Any]:
-    """Return the refusal of an evaluated code, counted, with the lock at the cap.
-
-    Reference: SP 800-63B-4 §3.2.2. Only who has the password gets here, so it is suspect then.
-    """
-    record, policy = case.record, case.policy
-    throttle = with_failure(record.code_throttle, case.now)
-    changes = {"code_throttle": throttle, "failed_since_last": record.failed_since_last + 1}
-    kind = EventKind.CODE_REPLAYED if is_replay else EventKind.CODE_REFUSED
-    notes = [note(kind, method=TOTP, count=throttle.failures)]
-    in_a_row, in_30_days = policy.code_failures_max, policy.code_failures_in_30_days_max
-    if is_exhausted(throttle, in_a_row=in_a_row, in_30_days=in_30_days, now=case.now):
-        changes |= (case.move(Event.EXHAUSTED) or {}) | {"password_suspect": True}
-        notes.append(note(EventKind.LOCKED, method=TOTP))
-    return case.refuse(errors.WrongCodeError(), *notes, **changes)
+    changes = {"authenticators": tuple(advanced), "code_throttle": cleared(record.code_throttle)}
+    return Accepted(earned_by=next(iter(fresh)), changes=changes)
 
 
 # ------------------------------------------------------------------------------------ recovery codes
 
 
 def _judge_recovery(case: Case, code: Secret | None) -> Judgement:
-    codes = case.record.recovery
-    if error := check_allowed(case.record, Ability.USE_RECOVERY_CODE):
-        return case.refuse(error)
-    if _is_recovery_locked(case):
-        return case.refuse(errors.SecondFactorLockedError())
-    if waiting := wait_refusal(case, RECOVERY):
-        return waiting
-    parsed = parse_recovery_code(code)
+    codes, parsed = case.record.recovery, parse_recovery_code(code)
     if parsed is None or codes is None:
-        return case.refuse(errors.WrongCodeError(), _malformed(RECOVERY))
+        return _refuse_malformed(case, RECOVERY)
     slot, secret = parsed
     question = question_of(case, codes, slot, secret)
     verdict = False if question is None else case.evidence.get(question.key)
     if question is not None and verdict is None:
         return question
     if not verdict:
-        return _count_wrong_recovery_code(case)
+        return count_wrong_code(case, RECOVERY)
     spent = without_slot(codes, slot)
     notes = [note(EventKind.RECOVERY_CODE_USED, method=RECOVERY, count=spent.left)]
     if spent.left <= case.policy.recovery_codes_low:
@@ -203,21 +228,3 @@ def _judge_recovery(case: Case, code: Secret | None) -> Judgement:
     changes = {"recovery": spent, "recovery_throttle": cleared(case.record.recovery_throttle)}
     # Whoever recovers may have lost the trusted device too.
     return Accepted(earned_by=codes.id, notes=tuple(notes), changes=changes | {"devices": ()})
-
-
-def _count_wrong_recovery_code(case: Case) -> Decision[Any]:
-    throttle = with_failure(case.record.recovery_throttle, case.now)
-    refused = note(EventKind.CODE_REFUSED, method=RECOVERY, count=throttle.failures)
-    failed = case.record.failed_since_last + 1
-    changes = {"recovery_throttle": throttle, "failed_since_last": failed}
-    return case.refuse(errors.WrongCodeError(), refused, **changes)
-
-
-def _is_recovery_locked(case: Case) -> bool:
-    most = case.policy.recovery_failures_max
-    throttle = case.record.recovery_throttle
-    return is_exhausted(throttle, in_a_row=most, in_30_days=None, now=case.now)
-
-
-def _malformed(method: str) -> Note:
-    return note(EventKind.CODE_REFUSED, method=method, reason="malformed")

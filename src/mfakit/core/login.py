@@ -7,33 +7,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from mfakit import errors
-from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, is_required_now, note
-from mfakit.core.devices import find_device, touch_device, trust_device
+from mfakit import errors, results
+from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, note
+from mfakit.core.devices import find_device, trust_device
 from mfakit.core.encoding import generate_id, to_datetime
-from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
-from mfakit.core.lifecycle import ALLOWED, Ability
+from mfakit.core.factors import RECOVERY, TOTP, Accepted, judge, usable_methods
+from mfakit.core.guards import is_required_now
+from mfakit.core.items import with_item
+from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record
 from mfakit.core.secret import Secret, Value
-from mfakit.core.tokens import Challenge, Proof, is_alive, seal_token
+from mfakit.core.tokens import Challenge, Proof
 from mfakit.events import EventKind
-from mfakit.results import (
-    ChallengeToken,
-    CodeRequired,
-    DeviceToken,
-    EnrollmentRequired,
-    ProofToken,
-    SignedIn,
-)
 
 SPENT_CHALLENGES_MAX = 32
+TRUSTED_DEVICE = "trusted_device"
 
 # RFC 8176. A trusted device is no factor of its own; a recovery code is no "otp".
 _AMR = {
-    "password": ("pwd",),
-    "trusted_device": ("pwd",),
-    "totp": ("pwd", "otp", "mfa"),
-    "recovery": ("pwd", "mfa"),
+    PASSWORD: ("pwd",),
+    TRUSTED_DEVICE: ("pwd",),
+    TOTP: ("pwd", "otp", "mfa"),
+    RECOVERY: ("pwd", "mfa"),
 }
 
 
@@ -53,16 +48,12 @@ class LoginRequest(Value, frozen=True, kw_only=True):
     trust_label: str | None = None
 
 
-def issue_proof(case: Case, record: Record, earned_by: str, bound_to: Secret | None) -> ProofToken:
+def issue_proof(
+    case: Case, record: Record, earned_by: str, bound_to: Secret | None
+) -> results.ProofToken:
     """Return a proof for changes in the next minutes."""
-    proof = Proof(
-        account_id=record.account_id,
-        epoch=record.epoch,
-        issued_at=case.now,
-        lifetime_seconds=case.policy.proof_seconds,
-        earned_by=earned_by,
-    )
-    return ProofToken(seal_token(proof, case.vault, bound_to))
+    issued = case.of(record).issue(Proof, case.policy.proof_seconds, bound_to, earned_by=earned_by)
+    return results.ProofToken(issued)
 
 
 def sign_in_fields(case: Case, record: Record, method: str) -> dict[str, Any]:
@@ -78,18 +69,16 @@ def sign_in_fields(case: Case, record: Record, method: str) -> dict[str, Any]:
     }
 
 
-def decide_password_proof(case: Case, bound_to: Secret | None) -> Decision[ProofToken]:
+def signed_in_now(case: Case) -> dict[str, Any]:
+    """Return what every sign-in changes, except by password alone."""
+    return {"last_login_at": case.now, "failed_since_last": 0}
+
+
+def decide_password_proof(case: Case, bound_to: Secret | None) -> Decision[results.ProofToken]:
     """Give a proof for a password that the platform has just checked."""
     if case.record.is_off and case.record.password_suspect:
         return case.refuse(errors.PasswordChangeRequiredError())
-    return _answer_from_record(case, lambda own: issue_proof(case, own, PASSWORD, bound_to))
-
-
-def _answer_from_record(case: Case, answer: Any, *notes: Any) -> Decision[Any]:
-    """Answer with a token, which needs an epoch of this account's own: write the first record."""
-    if case.record.revision > 0:
-        return case.answer(answer(case.record), *notes)
-    return case.write(answer, *notes)
+    return case.answer_from_record(lambda own: issue_proof(case, own, PASSWORD, bound_to))
 
 
 # --------------------------------------------------------------------------------------- begin_login
@@ -105,17 +94,12 @@ def decide_begin_login(case: Case, request: LoginRequest) -> Decision[Any]:
     methods = usable_methods(case)
     if not methods:
         return case.refuse(errors.SecondFactorLockedError())
-    challenge = Challenge(
-        account_id=case.record.account_id,
-        epoch=case.record.epoch,
-        issued_at=case.now,
-        lifetime_seconds=case.policy.challenge_seconds,
-        id=generate_id(case.vault.random),
-    )
-    required = CodeRequired(
-        challenge=ChallengeToken(seal_token(challenge, case.vault, request.bound_to)),
+    lifetime, challenge_id = case.policy.challenge_seconds, generate_id(case.vault.random)
+    token = case.issue(Challenge, lifetime, request.bound_to, id=challenge_id)
+    required = results.CodeRequired(
+        challenge=results.ChallengeToken(token),
         methods=methods,
-        expires_at=to_datetime(case.now + case.policy.challenge_seconds),
+        expires_at=to_datetime(case.now + lifetime),
     )
     return case.answer(required, note(EventKind.CODE_REQUIRED))
 
@@ -125,26 +109,24 @@ def _begin_without_factor(case: Case, request: LoginRequest) -> Decision[Any]:
     if record.password_suspect:
         return case.refuse(errors.PasswordChangeRequiredError())
     if is_required_now(case):
-        return _answer_from_record(
-            case,
-            lambda own: EnrollmentRequired(
-                proof=issue_proof(case, own, PASSWORD, request.bound_to),
-                deadline=policy.required_from,
-            ),
-            note(EventKind.ENROLLMENT_REQUIRED),
-        )
+
+        def answer(own: Record) -> results.EnrollmentRequired:
+            proof = issue_proof(case, own, PASSWORD, request.bound_to)
+            return results.EnrollmentRequired(proof=proof, deadline=policy.required_from)
+
+        return case.answer_from_record(answer, note(EventKind.ENROLLMENT_REQUIRED))
     enroll_by = policy.required_from if policy.required else None
-    result = SignedIn(**sign_in_fields(case, record, PASSWORD), enroll_by=enroll_by)
+    result = results.SignedIn(**sign_in_fields(case, record, PASSWORD), enroll_by=enroll_by)
     return case.answer(result, note(EventKind.SIGNED_IN, method=PASSWORD))
 
 
-def _sign_in_by_device(case: Case, device_id: str) -> Decision[SignedIn]:
+def _sign_in_by_device(case: Case, device_id: str) -> Decision[results.SignedIn]:
+    signed_in = note(EventKind.SIGNED_IN, method=TRUSTED_DEVICE, item_id=device_id)
     return case.write(
-        lambda new: SignedIn(**sign_in_fields(case, new, "trusted_device")),
-        note(EventKind.SIGNED_IN, method="trusted_device", item_id=device_id),
-        devices=touch_device(case, device_id),
-        last_login_at=case.now,
-        failed_since_last=0,
+        lambda new: results.SignedIn(**sign_in_fields(case, new, TRUSTED_DEVICE)),
+        signed_in,
+        devices=with_item(case.record.devices, device_id, last_used_at=case.now),
+        **signed_in_now(case),
     )
 
 
@@ -153,7 +135,7 @@ def _sign_in_by_device(case: Case, device_id: str) -> Decision[SignedIn]:
 
 def decide_complete_login(
     case: Case, challenge: Challenge, method: str, code: Secret | None, request: LoginRequest
-) -> Decision[SignedIn] | CheckHash:
+) -> Decision[results.SignedIn] | CheckHash:
     """Judge the code of a sign-in.
 
     Order: the challenge (so that a double click costs nothing), then all that `judge` does.
@@ -164,32 +146,30 @@ def decide_complete_login(
     if not isinstance(judged, Accepted):
         return judged
     notes = [*judged.notes, note(EventKind.SIGNED_IN, method=method, item_id=judged.earned_by)]
-    changes = judged.changes | _spend(case, challenge)
-    changes |= {"last_login_at": case.now, "failed_since_last": 0}
-    cookie: DeviceToken | None = None
+    changes = judged.changes | _spend(case, challenge) | signed_in_now(case)
+    cookie: results.DeviceToken | None = None
     # SECURITY: a recovery sign-in trusts nothing: the one who recovers may not be the owner.
     if request.trust_label is not None and method == TOTP and _may_trust(case):
         token, device, devices = trust_device(case, request.trust_label, request.device_id)
-        cookie, changes["devices"] = DeviceToken(token.reveal().decode()), devices
-        notes.append(note(EventKind.DEVICE_TRUSTED, item_id=device.id, label=device.label))
+        cookie, changes["devices"] = results.DeviceToken(token.reveal().decode()), devices
+        notes.append(note(EventKind.DEVICE_TRUSTED, device))
 
-    def answer(new: Record) -> SignedIn:
+    def answer(new: Record) -> results.SignedIn:
         proof = issue_proof(case, new, judged.earned_by, request.bound_to)
         fields = sign_in_fields(case, new, method)
-        return SignedIn(**fields, proof=proof, trusted_device=cookie)
+        return results.SignedIn(**fields, proof=proof, trusted_device=cookie)
 
     return case.write(answer, *notes, **changes)
 
 
 def _may_trust(case: Case) -> bool:
-    return case.policy.trusted_devices and case.record.state in ALLOWED[Ability.TRUST_DEVICE]
+    return case.policy.trusted_devices and case.allows(Ability.TRUST_DEVICE)
 
 
 def _is_open(case: Case, challenge: Challenge) -> bool:
     record = case.record
     return (
-        challenge.epoch == record.epoch
-        and is_alive(challenge, lifetime_seconds=case.policy.challenge_seconds, now=case.now)
+        case.is_current(challenge, case.policy.challenge_seconds)
         and challenge.expires_at > record.challenge_floor
         and all(spent != challenge.id for spent, _ in record.spent_challenges)
     )
@@ -211,15 +191,14 @@ def _spend(case: Case, challenge: Challenge) -> dict[str, Any]:
 
 def decide_verify_code(
     case: Case, method: str, code: Secret | None, bound_to: Secret | None
-) -> Decision[ProofToken] | CheckHash:
+) -> Decision[results.ProofToken] | CheckHash:
     """Judge a code in a session that is signed in already; earns a proof."""
     judged = judge(case, method, code)
     if not isinstance(judged, Accepted):
         return judged
     accepted = note(EventKind.CODE_ACCEPTED, method=method, item_id=judged.earned_by)
-    return case.write(
-        lambda new: issue_proof(case, new, judged.earned_by, bound_to),
-        *judged.notes,
-        accepted,
-        **judged.changes,
-    )
+
+    def answer(new: Record) -> results.ProofToken:
+        return issue_proof(case, new, judged.earned_by, bound_to)
+
+    return case.write(answer, *judged.notes, accepted, **judged.changes)

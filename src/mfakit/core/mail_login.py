@@ -6,43 +6,32 @@ is even checked: a plain password, right or wrong, a code or a recovery code are
 
 from __future__ import annotations
 
-from hmac import compare_digest
 from typing import Any
 
+from msgspec.structs import replace
+
 from mfakit import errors
-from mfakit.core.decision import (
-    PASSWORD,
-    Case,
-    CheckPassword,
-    Decision,
-    Question,
-    is_current_epoch,
-    is_required_now,
-    note,
-)
+from mfakit.core import factors
+from mfakit.core.decision import PASSWORD, Case, CheckPassword, Decision, Question, note
 from mfakit.core.encoding import PROTOCOLS
-from mfakit.core.factors import (
-    TOTP,
-    Accepted,
-    judge,
-    match_authenticators,
-    open_secret,
-    wait_refusal,
-)
-from mfakit.core.lifecycle import ALLOWED, Ability
-from mfakit.core.passcode import TypedPasscode, find_passcode, question_of, with_passcode
+from mfakit.core.factors import TOTP
+from mfakit.core.guards import is_current_epoch, is_required_now
+from mfakit.core.items import find_item, with_item
+from mfakit.core.lifecycle import Ability
+from mfakit.core.passcode import TypedPasscode, find_passcode, question_of
 from mfakit.core.record import Passcode
 from mfakit.core.secret import Secret
-from mfakit.core.totp import code_at
 from mfakit.events import EventKind
 from mfakit.results import ClientSignedIn
 
 PASSCODE, PASSWORD_AND_CODE = "passcode", "password+code"
 
+Judged = Decision[ClientSignedIn] | Question
+
 
 def decide_client(
     case: Case, credential: Secret | None, typed: TypedPasscode | None, protocol: object
-) -> Decision[ClientSignedIn] | Question:
+) -> Judged:
     """Judge a client's credential. The reason of a refusal goes to the event only.
 
     Args:
@@ -61,39 +50,35 @@ def decide_client(
         return _by_password(case, credential, protocol)
     if typed is not None:
         return _by_passcode(case, *typed, protocol)
-    if case.policy.password_with_code and record.state in ALLOWED[Ability.USE_CODE]:
+    if case.policy.password_with_code and case.allows(Ability.USE_CODE):
         return _by_password_with_code(case, credential, protocol)
     return _refused(case, "two_step_is_on", protocol)
 
 
 def _refused(case: Case, reason: str, protocol: str | None, **details: Any) -> Decision[Any]:
-    kind = EventKind.CLIENT_REFUSED
-    refused = note(kind, reason=reason, protocol=protocol, **details)
+    refused = note(EventKind.CLIENT_REFUSED, reason=reason, protocol=protocol, **details)
     return case.refuse(errors.CredentialRefusedError(), refused)
 
 
 # -------------------------------------------------------------------------------- two-step is off
 
 
-def _by_password(
-    case: Case, credential: Secret, protocol: str
-) -> Decision[ClientSignedIn] | Question:
+def _by_password(case: Case, credential: Secret, protocol: str) -> Judged:
     if case.record.password_suspect:
         refused = note(EventKind.CLIENT_REFUSED, reason="password_suspect", protocol=protocol)
         return case.refuse(errors.PasswordChangeRequiredError(), refused)
     if is_required_now(case):
         return _refused(case, "enrollment_required", protocol)
-    verdict = _password_verdict(case, credential)
-    if not isinstance(verdict, bool):
-        return verdict
-    if not verdict:
-        return _refused(case, "password", protocol)
+    if against := _ask_password(case, credential, protocol):
+        return against
     signed_in = note(EventKind.CLIENT_SIGNED_IN, method=PASSWORD, protocol=protocol)
     return case.answer(ClientSignedIn(account_id=case.record.account_id, via=PASSWORD), signed_in)
 
 
-def _password_verdict(case: Case, password: Secret) -> bool | CheckPassword | Decision[Any]:
-    """Return the platform's verdict, or the question for it.
+def _ask_password(
+    case: Case, password: Secret, protocol: str
+) -> CheckPassword | Decision[Any] | None:
+    """Return the question to the platform, or the refusal; None if the password is right.
 
     The platform is asked once per attempt: a verdict about an older epoch is not asked again.
     """
@@ -102,15 +87,15 @@ def _password_verdict(case: Case, password: Secret) -> bool | CheckPassword | De
     if not given:
         return CheckPassword(account_id=record.account_id, password=password, epoch=record.epoch)
     epoch, is_right = given[0]
-    return is_right if is_current_epoch(record, epoch) else case.refuse(errors.ContentionError())
+    if not is_current_epoch(record, epoch):
+        return case.refuse(errors.ContentionError())
+    return None if is_right else _refused(case, "password", protocol)
 
 
 # ------------------------------------------------------------------------------------- by passcode
 
 
-def _by_passcode(
-    case: Case, selector: str, verifier: Secret, protocol: str
-) -> Decision[ClientSignedIn] | Question:
+def _by_passcode(case: Case, selector: str, verifier: Secret, protocol: str) -> Judged:
     passcode = find_passcode(case.record, selector)
     if passcode is None:  # unknown or revoked: no hash, no write
         return _refused(case, "unknown_passcode", protocol)
@@ -151,28 +136,21 @@ def _is_inside(case: Case, networks: tuple[str, ...]) -> bool:
 def _accept_passcode(case: Case, passcode: Passcode, protocol: str) -> Decision[ClientSignedIn]:
     account_id, last = case.record.account_id, passcode.last_used_at
     result = ClientSignedIn(account_id=account_id, via=PASSCODE, passcode_id=passcode.id)
-    named = {"protocol": protocol, "item_id": passcode.id, "label": passcode.label}
-    notes = [note(EventKind.CLIENT_SIGNED_IN, method=PASSCODE, **named)]
+    notes = [note(EventKind.CLIENT_SIGNED_IN, passcode, method=PASSCODE, protocol=protocol)]
     if last is not None and case.now - last < case.policy.passcode_last_used_seconds:
         return case.answer(result, *notes)
     if last is None:
-        notes.append(note(EventKind.PASSCODE_FIRST_USED, **named))
-    used = with_passcode(
-        case.record,
-        passcode.id,
-        last_used_at=case.now,
-        last_used_ip=case.client.remote_ip if case.client else None,
-        last_used_protocol=protocol,
-    )
-    return case.write(lambda _: result, *notes, passcodes=used)
+        notes.append(note(EventKind.PASSCODE_FIRST_USED, passcode, protocol=protocol))
+    ip = case.client.remote_ip if case.client else None
+    used = {"last_used_at": case.now, "last_used_ip": ip, "last_used_protocol": protocol}
+    passcodes = with_item(case.record.passcodes, passcode.id, **used)
+    return case.write(lambda _: result, *notes, passcodes=passcodes)
 
 
 # ------------------------------------------------------------------- by password followed by a code
 
 
-def _by_password_with_code(
-    case: Case, credential: Secret, protocol: str
-) -> Decision[ClientSignedIn] | Question:
+def _by_password_with_code(case: Case, credential: Secret, protocol: str) -> Judged:
     """Judge a password with a code at its end. Clients save the text and send it again."""
     split = _split(case, credential)
     if split is None:
@@ -180,24 +158,20 @@ def _by_password_with_code(
     password, code = split
     if _is_last_accepted(case, code):
         return _refused(case, "repeated", protocol)
-    if wait_refusal(case, TOTP):
+    if factors.wait_refusal(case, TOTP):
         return _refused(case, "throttled", protocol)
-    verdict = _password_verdict(case, password)
-    if not isinstance(verdict, bool):
-        return verdict
-    if not verdict:
-        return _refused(case, "password", protocol)
-    judged = judge(case, TOTP, code)
-    if isinstance(judged, Accepted):
+    if against := _ask_password(case, password, protocol):
+        return against
+    judged = factors.judge(case, TOTP, code)
+    if isinstance(judged, factors.Accepted):
         return _accept_password_with_code(case, judged, protocol)
     if isinstance(judged, Decision) and isinstance(judged.outcome, errors.RefusedError):
-        error = errors.CredentialRefusedError()
-        return Decision(outcome=error, record=judged.record, events=judged.events)
+        return replace(judged, outcome=errors.CredentialRefusedError())
     return judged
 
 
 def _accept_password_with_code(
-    case: Case, judged: Accepted, protocol: str
+    case: Case, judged: factors.Accepted, protocol: str
 ) -> Decision[ClientSignedIn]:
     result = ClientSignedIn(account_id=case.record.account_id, via=PASSWORD_AND_CODE)
     signed_in = note(EventKind.CLIENT_SIGNED_IN, method=PASSWORD_AND_CODE, protocol=protocol)
@@ -213,7 +187,11 @@ def _split(case: Case, credential: Secret) -> tuple[Secret, Secret] | None:
         for length in sorted({one.digits for one in case.record.authenticators})
         if len(credential.reveal()) > length and credential.reveal()[-length:].isdigit()
     ]
-    fitting = [split for split in splits if match_authenticators(case, split[1]).steps]
+    fitting = [
+        split
+        for split in splits
+        if factors.fresh_steps(case, factors.match_authenticators(case, split[1]))
+    ]
     return next(iter(fitting or splits), None)
 
 
@@ -223,9 +201,5 @@ def _is_last_accepted(case: Case, code: Secret) -> bool:
     So no hash of a text with the password in it is ever stored.
     """
     authenticator_id, step = case.record.last_combined or ("", -1)
-    for one in case.record.authenticators:
-        if one.id == authenticator_id:
-            secret = open_secret(case, one).reveal()
-            last = code_at(secret, step, algorithm=one.algorithm, digits=one.digits)
-            return compare_digest(last, code.reveal())
-    return False
+    one = find_item(case.record.authenticators, authenticator_id)
+    return one is not None and bool(factors.match_steps(case, one, code, (step,)))

@@ -7,22 +7,13 @@ first group finds the passcode without a hash and is its hint in lists; the othe
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from mfakit import errors
-from mfakit.core.decision import (
-    NEW,
-    Case,
-    CheckHash,
-    Decision,
-    NewHashes,
-    check_allowed,
-    check_change,
-    note,
-)
+from mfakit.core.decision import Case, CheckHash, Decision, NewHashes, note
 from mfakit.core.encoding import Random, generate_id, pick_symbols
+from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Passcode, Record
 from mfakit.core.secret import Secret, Value
@@ -80,19 +71,18 @@ def find_passcode(record: Record, selector: str) -> Passcode | None:
 
 
 def hash_context(record: Record, passcode: Passcode) -> tuple[str, ...]:
-    """Return what the hash of a passcode is bound to."""
+    """Return what the hash of a passcode is sealed to."""
     return PURPOSE, record.account_id, passcode.id, passcode.selector
 
 
 def question_of(case: Case, passcode: Passcode, verifier: Secret) -> CheckHash:
     """Return the question whether a verifier is this passcode's."""
-    record, sealed = case.record, passcode.sealed_hash
-    context = hash_context(record, passcode)
+    context = hash_context(case.record, passcode)
     return CheckHash(
-        account_id=record.account_id,
+        account_id=case.record.account_id,
         item_id=passcode.id,
-        sealed=sealed,
-        unseal=lambda: case.vault.open_value(sealed, salt=record.salt, context=context),
+        sealed=passcode.sealed_hash,
+        unseal=lambda: case.open(passcode.sealed_hash, context),
         secret=verifier,
         remember_seconds=case.policy.passcode_memory_seconds,
     )
@@ -102,21 +92,12 @@ def decide_create_passcode(
     case: Case, request: PasscodeRequest, proof: Proof | None
 ) -> Decision[NewPasscode] | NewHashes:
     """Make an application passcode; it is shown once."""
-    record, vault = case.record, case.vault
-    error = (
-        check_change(case, proof)
-        or check_allowed(record, Ability.CREATE_PASSCODE)
-        or _check_request(case, request)
-    )
+    error = check_change(case, proof, Ability.CREATE_PASSCODE) or _check_request(case, request)
     if error:
         return case.refuse(error)
-    hashed = case.evidence.get((NEW, PURPOSE))
-    if hashed is None:
-        secret = Secret(pick_symbols(vault.random, ALPHABET, VERIFIER_LETTERS).encode())
-        account_id = record.account_id
-        return NewHashes(
-            account_id=account_id, purpose=PURPOSE, secrets=(secret,), policy=case.policy
-        )
+    hashed = case.new_hashes(PURPOSE, lambda: (_generate_verifier(case.vault.random),))
+    if isinstance(hashed, NewHashes):
+        return hashed
     ((verifier, stored),) = hashed
     passcode = _seal(case, request, stored)
     result = NewPasscode(
@@ -125,8 +106,12 @@ def decide_create_passcode(
         hint=passcode.selector,
         label=passcode.label,
     )
-    created = note(EventKind.PASSCODE_CREATED, item_id=passcode.id, label=passcode.label)
-    return case.write(lambda _: result, created, passcodes=(*record.passcodes, passcode))
+    created = note(EventKind.PASSCODE_CREATED, passcode)
+    return case.write(lambda _: result, created, passcodes=(*case.record.passcodes, passcode))
+
+
+def _generate_verifier(random: Random) -> Secret:
+    return Secret(pick_symbols(random, ALPHABET, VERIFIER_LETTERS).encode())
 
 
 def _check_request(case: Case, request: PasscodeRequest) -> errors.RefusedError | None:
@@ -142,53 +127,12 @@ def _check_request(case: Case, request: PasscodeRequest) -> errors.RefusedError 
 
 
 def _seal(case: Case, request: PasscodeRequest, hashed: Secret) -> Passcode:
-    record, random = case.record, case.vault.random
+    random, taken = case.vault.random, {one.selector for one in case.record.passcodes}
     bare = Passcode(
         id=generate_id(random),
-        selector=generate_selector(random, {one.selector for one in record.passcodes}),
-        label=request.label,
+        selector=generate_selector(random, taken),
         sealed_hash="",
         created_at=case.now,
-        protocols=request.protocols,
-        networks=request.networks,
-        expires_at=request.expires_at,
+        **asdict(request),
     )
-    sealed = case.vault.seal_value(hashed, salt=record.salt, context=hash_context(record, bare))
-    return replace(bare, sealed_hash=sealed)
-
-
-def decide_rename_passcode(case: Case, passcode_id: str, label: str) -> Decision[None]:
-    """Give a passcode another name, one that no other has."""
-    passcodes = case.record.passcodes
-    if all(passcode.id != passcode_id for passcode in passcodes):
-        return case.refuse(errors.NotFoundError())
-    if any(passcode.label == label and passcode.id != passcode_id for passcode in passcodes):
-        return case.refuse(errors.LabelTakenError())
-    renamed = note(EventKind.PASSCODE_RENAMED, item_id=passcode_id, label=label)
-    changed = with_passcode(case.record, passcode_id, label=label)
-    return case.write(lambda _: None, renamed, passcodes=changed)
-
-
-def decide_revoke_passcode(case: Case, passcode_id: str) -> Decision[int]:
-    """Delete one passcode."""
-    found = [one for one in case.record.passcodes if one.id == passcode_id]
-    return _revoke(case, found) if found else case.refuse(errors.NotFoundError())
-
-
-def decide_revoke_all_passcodes(case: Case) -> Decision[int]:
-    """Delete every passcode; answers how many."""
-    found = list(case.record.passcodes)
-    return _revoke(case, found) if found else case.answer(0)
-
-
-def _revoke(case: Case, gone: list[Passcode]) -> Decision[int]:
-    notes = [note(EventKind.PASSCODE_REVOKED, item_id=one.id, label=one.label) for one in gone]
-    kept = tuple([one for one in case.record.passcodes if one not in gone])
-    return case.write(lambda _: len(gone), *notes, passcodes=kept)
-
-
-def with_passcode(record: Record, passcode_id: str, **changes: Any) -> tuple[Passcode, ...]:
-    """Return the passcodes with one changed."""
-    return tuple(
-        [replace(one, **changes) if one.id == passcode_id else one for one in record.passcodes]
-    )
+    return replace(bare, sealed_hash=case.seal(hashed, hash_context(case.record, bare)))

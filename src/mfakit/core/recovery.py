@@ -8,17 +8,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from mfakit.core.decision import (
-    NEW,
-    Case,
-    CheckHash,
-    Decision,
-    NewHashes,
-    check_allowed,
-    check_change,
-    note,
-)
+from mfakit.core.decision import Case, CheckHash, Decision, HashedSecrets, NewHashes, note
 from mfakit.core.encoding import Random, generate_id, pick_symbols
+from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record, RecoverySet, Throttle
 from mfakit.core.secret import Secret
@@ -31,8 +23,6 @@ PURPOSE = "recovery"
 # Crockford: O reads as 0, I and L as 1.
 _READ_AS = bytes.maketrans(b"OIL", b"011")
 
-HashedCodes = tuple[tuple[Secret, Secret], ...]
-
 
 def generate_recovery_codes(random: Random, count: int) -> tuple[Secret, ...]:
     """Return `count` new codes (1-32); the slot of each is its place."""
@@ -40,7 +30,7 @@ def generate_recovery_codes(random: Random, count: int) -> tuple[Secret, ...]:
     return tuple([Secret((ALPHABET[slot] + one).encode()) for slot, one in enumerate(secrets)])
 
 
-def format_recovery_codes(hashed: HashedCodes) -> tuple[str, ...]:
+def format_recovery_codes(hashed: HashedSecrets) -> tuple[str, ...]:
     """Return the texts that the owner keeps: four groups of four symbols each."""
     texts = [code.reveal().decode() for code, _ in hashed]
     return tuple(["-".join(text[i : i + 4] for i in range(0, SYMBOLS, 4)) for text in texts])
@@ -56,30 +46,24 @@ def parse_recovery_code(text: Secret | None) -> tuple[int, Secret] | None:
     return ALPHABET.index(chr(symbols[0])), Secret(symbols)
 
 
-def new_codes(case: Case) -> HashedCodes | NewHashes:
+def new_codes(case: Case) -> HashedSecrets | NewHashes:
     """Return new codes with their hashes, or the question for these."""
-    hashed: HashedCodes | None = case.evidence.get((NEW, PURPOSE))
-    if hashed is not None:
-        return hashed
-    codes = generate_recovery_codes(case.vault.random, case.policy.recovery_codes)
-    account_id = case.record.account_id
-    return NewHashes(account_id=account_id, purpose=PURPOSE, secrets=codes, policy=case.policy)
+    random, count = case.vault.random, case.policy.recovery_codes
+    return case.new_hashes(PURPOSE, lambda: generate_recovery_codes(random, count))
 
 
-def seal_recovery_set(case: Case, hashed: HashedCodes) -> RecoverySet:
+def seal_recovery_set(case: Case, hashed: HashedSecrets) -> RecoverySet:
     """Return a set of new codes as the record keeps it."""
     set_id = generate_id(case.vault.random)
     sealed = [
-        case.vault.seal_value(
-            stored, salt=case.record.salt, context=hash_context(case.record, set_id, slot)
-        )
+        case.seal(stored, hash_context(case.record, set_id, slot))
         for slot, (_, stored) in enumerate(hashed)
     ]
     return RecoverySet(id=set_id, created_at=case.now, sealed_hashes=tuple(sealed))
 
 
 def hash_context(record: Record, set_id: str, slot: int) -> tuple[str, ...]:
-    """Return what the hash of one recovery code is bound to."""
+    """Return what the hash of one recovery code is sealed to."""
     return PURPOSE, record.account_id, set_id, str(slot)
 
 
@@ -88,13 +72,11 @@ def question_of(case: Case, codes: RecoverySet, slot: int, code: Secret) -> Chec
     sealed = codes.sealed_hashes[slot] if slot < len(codes.sealed_hashes) else None
     if sealed is None:
         return None
-    record = case.record
-    context = hash_context(record, codes.id, slot)
     return CheckHash(
-        account_id=record.account_id,
+        account_id=case.record.account_id,
         item_id=f"{codes.id}/{slot}",
         sealed=sealed,
-        unseal=lambda: case.vault.open_value(sealed, salt=record.salt, context=context),
+        unseal=lambda: case.open(sealed, hash_context(case.record, codes.id, slot)),
         secret=code,
     )
 
@@ -107,17 +89,11 @@ def without_slot(codes: RecoverySet, slot: int) -> RecoverySet:
 
 def decide_regenerate(case: Case, proof: Proof | None) -> Decision[tuple[str, ...]] | NewHashes:
     """Replace the recovery codes; the older set is void and its failures with it."""
-    error = check_change(case, proof) or check_allowed(
-        case.record, Ability.REGENERATE_RECOVERY_CODES
-    )
-    if error:
+    if error := check_change(case, proof, Ability.REGENERATE_RECOVERY_CODES):
         return case.refuse(error)
     hashed = new_codes(case)
     if isinstance(hashed, NewHashes):
         return hashed
-    return case.write(
-        lambda _: format_recovery_codes(hashed),
-        note(EventKind.RECOVERY_CODES_REGENERATED, count=len(hashed)),
-        recovery=seal_recovery_set(case, hashed),
-        recovery_throttle=Throttle(),
-    )
+    changes = {"recovery": seal_recovery_set(case, hashed), "recovery_throttle": Throttle()}
+    regenerated = note(EventKind.RECOVERY_CODES_REGENERATED, count=len(hashed))
+    return case.write(lambda _: format_recovery_codes(hashed), regenerated, **changes)

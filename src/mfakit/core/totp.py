@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hmac import compare_digest, digest
+from struct import Struct
 
 _HASHES = {"SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
 _MODULUS = {6: 10**6, 7: 10**7, 8: 10**8}
 _FORMAT = {6: b"%06d", 7: b"%07d", 8: b"%08d"}
+_read_32_bits = Struct(">I").unpack_from
 
 
 def time_step(unix_seconds: int, period_seconds: int) -> int:
@@ -37,8 +39,7 @@ def code_at(secret: bytes, step: int, *, algorithm: str = "SHA1", digits: int = 
     Reference: RFC 4226 §5.3 and §5.4 (dynamic truncation), RFC 6238 §1.2.
     """
     mac = digest(secret, step.to_bytes(8, "big"), _HASHES[algorithm])
-    offset = mac[-1] & 0x0F
-    number = int.from_bytes(mac[offset : offset + 4], "big") & 0x7FFFFFFF
+    number: int = _read_32_bits(mac, mac[-1] & 0x0F)[0] & 0x7FFFFFFF
     return _FORMAT[digits] % (number % _MODULUS[digits])
 
 
@@ -63,8 +64,7 @@ def match_time_steps(
         if step < 0:
             continue
         mac = digest(secret, step.to_bytes(8, "big"), name)
-        offset = mac[-1] & 0x0F
-        number = int.from_bytes(mac[offset : offset + 4], "big") & 0x7FFFFFFF
+        number = _read_32_bits(mac, mac[-1] & 0x0F)[0] & 0x7FFFFFFF
         if compare_digest(form % (number % modulus), code):
             matched.append(step)
     return matched
