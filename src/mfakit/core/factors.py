@@ -167,12 +167,12 @@ def match_authenticators(case: Case, digits: Secret) -> dict[str, list[int]]:
 
     Reference: RFC 6238 §5.2 (window, no second acceptance of a step).
     """
-    length = len(digits.reveal())
-    return {
-        one.id: match_steps(case, one, digits, window)
-        for one in case.record.authenticators
-        if one.last_step < (window := window_of(case, one)).stop and one.digits == length
-    }
+    fitting: dict[str, list[int]] = {}
+    for one in case.record.authenticators:
+        window = window_of(case, one)
+        if one.last_step < window.stop and one.digits == len(digits.reveal()):
+            fitting[one.id] = match_steps(case, one, digits, window)
+    return fitting
 
 
 def fresh_steps(case: Case, fitting: dict[str, list[int]]) -> dict[str, int]:
