@@ -1,0 +1,121 @@
+"""The examples under test: each a server in a process of its own, with its clock in a file.
+
+    python tests/browser/sites.py EXAMPLE DIRECTORY SMTP_PORT
+
+prints the port, and serves until its standard input ends: so it ends with the test run, however
+that ends. Another example joins with one function in `STARTERS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+T0 = 1_800_000_000  # 15 January 2027, 08:00 UTC
+PASSWORD = "correct horse battery"
+
+
+def _clock(directory: Path) -> Callable[[], float]:
+    return lambda: float((directory / "clock").read_text(encoding="ascii"))
+
+
+def flask_site(directory: Path, smtp_port: int, accounts: list[Any]) -> int:
+    """Serve the Flask example; return the port."""
+    from werkzeug.serving import make_server
+
+    from examples.flask_webmail import create_app
+    from examples.webmail_shared.notices import smtp_sender
+
+    send = smtp_sender("127.0.0.1", smtp_port)
+    app = create_app(directory / "data", clock=_clock(directory), send=send)
+    app.extensions["mailboxes"].open(accounts, PASSWORD)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+def flask_mfa(directory: Path) -> Any:
+    """Open the store of a running Flask example, as the mail server beside it does."""
+    from examples.flask_webmail.mailboxes import Mailboxes
+    from mfakit import MFA, KeyRing
+    from mfakit.storage.sqlite import SQLiteStore
+
+    data, clock = directory / "data", _clock(directory)
+    boxes = Mailboxes(data / "webmail.db", clock)
+    mfa = MFA(
+        SQLiteStore(data / "mfa.db"),
+        KeyRing.from_file(data / "mfa.keys"),
+        policy=boxes.policy_of,
+        realm="flask-webmail",
+        clock=clock,
+    )
+    return mfa, lambda address: boxes.by_address(address).id
+
+
+STARTERS: dict[str, Callable[[Path, int, list[Any]], int]] = {"flask": flask_site}
+OPENERS: dict[str, Callable[[Path], Any]] = {"flask": flask_mfa}
+
+
+class Site:
+    """A running example."""
+
+    def __init__(self, name: str, directory: Path, smtp_port: int, accounts: list[Any]) -> None:
+        self.name, self.directory = name, directory
+        self.reset_clock()
+        (directory / "accounts").write_text(json.dumps(accounts), encoding="utf-8")
+        with (directory / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, name, str(directory), str(smtp_port)],
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        port = self._process.stdout.readline()
+        assert port, (directory / "log").read_text(encoding="utf-8")
+        self.url = f"http://127.0.0.1:{int(port)}"
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def reset_clock(self) -> None:
+        self.now = T0
+        self.advance(0)
+
+    def advance(self, seconds: int) -> None:
+        """Move the server's clock; it stands still otherwise."""
+        self.now += seconds
+        written = self.directory / "clock.new"
+        written.write_text(str(self.now), encoding="ascii")
+        written.replace(self.directory / "clock")
+
+    def mail_login(self, address: str, credential: str, protocol: str = "imap") -> Any:
+        """Sign in as a mail client does, through a mail server on the same store."""
+        mfa, id_of = OPENERS[self.name](self.directory)
+        return mfa.authenticate_client(
+            id_of(address), credential, protocol=protocol, check_password=lambda _: None
+        )
+
+
+def main() -> None:
+    name, directory, smtp_port = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    from examples.webmail_shared.demo import DemoAccount
+
+    rows = json.loads((directory / "accounts").read_text(encoding="utf-8"))
+    port = STARTERS[name](directory, smtp_port, [DemoAccount(*row) for row in rows])
+    print(port, flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
