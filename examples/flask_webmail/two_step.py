@@ -83,7 +83,7 @@ def welcome(done: SignedIn) -> Response:
     response = redirect(pages.safe_path(session.get("next"), url_for("inbox")))
     enter(done)
     for text in answers.sign_in_notices(done):
-        flash(text)
+        flash(text, "warning")
     if done.trusted_device:
         response.set_cookie(pages.TRUST_COOKIE, done.trusted_device, **pages.TRUST_COOKIE_OPTIONS)
     return response

@@ -7,8 +7,8 @@ nothing else of its own:
     static(name)            address of a file of `static/`
     csrf_field()            the hidden field that the framework's CSRF check wants in each form
     flashes()               (category, text) of each message for this page, the same when asked twice;
-                            the category is "message" (all is well), "error", or the id of the field
-                            that the text is about
+                            the category is "message", "warning", "error", or the id of the field that
+                            the text is about
     account                 who is using the page (`address`, `is_admin`), or None
     signed_in               True with a full session; False during sign-in and in the wizard that
                             must be finished first

@@ -11,6 +11,7 @@ from mfakit import DEFAULT, RefusedError, SignedIn
 from mfakit.errors import (
     ChallengeError,
     InvalidInputError,
+    NotFoundError,
     OfferError,
     PasswordChangeRequiredError,
     ProofError,
@@ -59,6 +60,8 @@ def page_after(error: RefusedError, page: str, item_id: str) -> Go | None:
     """
     if isinstance(error, ProofError):
         return go("confirm", next=page, id=item_id)
+    if isinstance(error, NotFoundError):
+        return go("accounts")
     if isinstance(error, OfferError):
         return go("setup")
     if isinstance(error, ChallengeError | PasswordChangeRequiredError):

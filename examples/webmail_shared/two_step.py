@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from examples.webmail_shared.pages import device_name
 
 from mfakit import MFA, ClientInfo, CodeRequired, Enrolled, EnrollmentRequired, SignedIn
+from mfakit.errors import NotFoundError
 
 # Open to an account that must set up before its mailbox opens.
 WIZARD = {"setup", "app", "key", "confirm"}
 # Begun with a proof, so that no form is filled in twice.
-NEEDS_PROOF = {"app", "disable", "codes", "remove-app", "passcode"}
+NEEDS_PROOF = {"app", "disable", "codes", "remove-authenticator", "passcode"}
 PROOF_SECONDS = 240  # less than policy.proof_seconds: time to fill in the form
 
 
@@ -132,7 +133,8 @@ def preferences(page: str, visit: Visit, *, is_post: bool) -> Page | Go | None:
         return FORMS[page](visit) if page in FORMS else None
     if page in NEEDS_PROOF and visit.now - visit.session.get("proved_at", 0) > PROOF_SECONDS:
         return go("confirm", next=page, id=visit.form.get("id", ""))
-    return Page(f"{page}.html", SHOWN[page](visit)) if page in SHOWN else None
+    template = f"{page.partition('-')[0]}.html"  # rename-device and the like share one
+    return Page(template, SHOWN[page](visit)) if page in SHOWN else None
 
 
 def _standing(visit: Visit) -> dict[str, Any]:
@@ -144,6 +146,20 @@ def _standing(visit: Visit) -> dict[str, Any]:
         "devices": visit.mfa.trusted_devices(who, token=visit.trusted_device),
         "form": visit.form,
     }
+
+
+def _item(kind: str) -> Callable[[Visit], dict[str, Any]]:
+    """Show a page about one thing of a list."""
+
+    def shown(visit: Visit) -> dict[str, Any]:
+        facts, wanted = _standing(visit), visit.form.get("id")
+        lists = facts | {"authenticators": facts["status"].authenticators}
+        found = [one for one in lists[f"{kind}s"] if getattr(one, f"{kind}_id") == wanted]
+        if not found:
+            raise NotFoundError
+        return facts | {"item": found[0]}
+
+    return shown
 
 
 def _offer(visit: Visit) -> dict[str, Any]:
@@ -187,7 +203,7 @@ def _disable(visit: Visit) -> Go:
     return go("accounts", "Two-step authentication is off.")
 
 
-def _remove_app(visit: Visit) -> Go:
+def _remove_authenticator(visit: Visit) -> Go:
     epoch = visit.mfa.remove_authenticator(visit.account.id, visit.form["id"], **visit.proof)
     visit.keep_epoch(epoch)
     return go("accounts", "The authenticator app is removed.")
@@ -227,19 +243,26 @@ def _revoke_others(visit: Visit) -> Go:
     return go("accounts", "The other devices are no longer trusted.")
 
 
+RENAME = {
+    "authenticator": MFA.rename_authenticator,
+    "passcode": MFA.rename_passcode,
+    "device": MFA.rename_trusted_device,
+}
+REVOKE = {"passcode": MFA.revoke_passcode, "device": MFA.revoke_trusted_device}
 FORMS: dict[str, Callable[[Visit], Page | Go]] = {
     "confirm": _confirm,
     "app": _app,
     "key": _key,
     "disable": _disable,
     "codes": _codes,
-    "remove-app": _remove_app,
     "passcode": _passcode,
-    "rename-app": _rename(MFA.rename_authenticator),
-    "rename-passcode": _rename(MFA.rename_passcode),
-    "rename-device": _rename(MFA.rename_trusted_device),
-    "revoke-passcode": _revoke(MFA.revoke_passcode),
-    "revoke-device": _revoke(MFA.revoke_trusted_device),
-    "revoke-others": _revoke_others,
+    "remove-authenticator": _remove_authenticator,
+    "others": _revoke_others,
+    **{f"rename-{kind}": _rename(method) for kind, method in RENAME.items()},
+    **{f"revoke-{kind}": _revoke(method) for kind, method in REVOKE.items()},
 }
-SHOWN = dict.fromkeys(["accounts", "setup", *FORMS], _standing) | {"key": _offer}
+SHOWN: dict[str, Callable[[Visit], dict[str, Any]]] = {
+    **dict.fromkeys(["accounts", "setup", *FORMS], _standing),
+    **{page: _item(page.partition("-")[2]) for page in FORMS if "-" in page},
+    "key": _offer,
+}

@@ -62,6 +62,9 @@ class Person:
         self._chromium, self._options = chromium, options
         self.context = self.new_browser()
         self.page = self.context.new_page()
+        self.complaints: list[str] = []  # of the browser: what the CSP stops is among them
+        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def new_browser(self) -> Any:
         """Return a browser profile without cookies."""
@@ -159,6 +162,16 @@ class Person:
         self.press("Next")
         assert self.heading == "Success!"
         self.recovery_codes = self.page.locator("#codes li").all_inner_texts()
+
+    def arrive(self) -> None:
+        """Sign in; set up first if that has to be. The operator's phone is known to the site."""
+        phones = self.site.phones
+        self.secret = phones.get(self.address, "")
+        if self.secret:
+            self.sign_in()
+        else:
+            self.set_up()
+            phones[self.address] = self.secret
 
     def confirm(self) -> None:
         """Give a code if the page asks for one."""

@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -68,6 +68,8 @@ class Site:
 
     def __init__(self, name: str, directory: Path, smtp_port: int, accounts: list[Any]) -> None:
         self.name, self.directory = name, directory
+        self.phones: dict[str, str] = {}  # secrets of accounts that several tests use
+        self.unused: dict[str, Iterator[int]] = {}  # numbers of accounts that no test has yet
         self.reset_clock()
         (directory / "accounts").write_text(json.dumps(accounts), encoding="utf-8")
         with (directory / "log").open("w") as log:
