@@ -106,6 +106,38 @@ class Person:
         assert not [text for text in texts if text in shown], shown
         return True
 
+    def problem(self, field: str) -> str:
+        """Return what is said at a field; it is in the summary, too, and leads there."""
+        field_text = self.page.locator(f"#{field}-error").inner_text()
+        summary = self.page.get_by_role("alert").get_by_role("link", name=field_text)
+        assert summary.get_attribute("href") == f"#{field}"
+        described = self.page.locator(f"#{field}[aria-invalid=true]")
+        assert f"{field}-error" in described.get_attribute("aria-describedby")
+        return field_text
+
+    def type(self, *keys: str) -> None:
+        """Press keys, wherever the focus is: names of keys, or text."""
+        for one in keys:
+            if one in {"Tab", "Enter"}:
+                self.page.keyboard.press(one)
+                self.page.wait_for_load_state()
+            else:
+                self.page.keyboard.type(one)
+
+    def tab_to(self, name: str, *, activate: bool = True) -> None:
+        """Press Tab until the focus, which must be visible, is on a name; then Enter."""
+        for _ in range(40):
+            self.page.keyboard.press("Tab")
+            focus = self.page.locator(":focus")
+            if focus.inner_text().strip() == name:
+                break
+        else:
+            raise AssertionError(f"the keyboard does not reach {name}")
+        outline = focus.evaluate("one => getComputedStyle(one).outlineStyle")
+        assert outline == "solid", (name, outline)
+        if activate:
+            self.type("Enter")
+
     @property
     def heading(self) -> str:
         return self.page.get_by_role("heading", level=1).inner_text()
@@ -148,15 +180,24 @@ class Person:
         self.page.get_by_text("No camera?").click()
         return self.page.locator("#key").inner_text().replace(" ", "")
 
-    def set_up(self) -> None:
-        """From the password to recovery codes, as quickly as the pages allow."""
-        self.give_password()
+    def read_key_by_keyboard(self) -> str:
+        """The same, opened with Tab and Enter."""
+        self.tab_to("No camera? Enter the key by hand")
+        return self.page.locator("#key").inner_text().replace(" ", "")
+
+    def begin_setup(self) -> None:
+        """Go to the page with the key."""
         self.go("/preferences/setup")
         self.press("Begin Setup")
         if self.heading == "Confirm that it is you":
             self.fill("Password", PASSWORD)
             self.press("Next")
         self.press("Next")
+
+    def set_up(self) -> None:
+        """From the password to recovery codes, as quickly as the pages allow."""
+        self.give_password()
+        self.begin_setup()
         self.secret = self.read_key()
         self.fill("Code that the app shows", self.code())
         self.press("Next")

@@ -13,9 +13,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
+
+from mfakit import MFA, KeyRing, RefusedError
 
 ROOT = Path(__file__).resolve().parents[2]
 T0 = 1_800_000_000  # 15 January 2027, 08:00 UTC
@@ -41,22 +44,18 @@ def flask_site(directory: Path, smtp_port: int, accounts: list[Any]) -> int:
     return server.server_port
 
 
-def flask_mfa(directory: Path) -> Any:
-    """Open the store of a running Flask example, as the mail server beside it does."""
+@contextmanager
+def flask_mfa(directory: Path) -> Iterator[tuple[MFA, Callable[[str], str]]]:
+    """Open the store of a running Flask example, as a mail server beside it does."""
     from examples.flask_webmail.mailboxes import Mailboxes
-    from mfakit import MFA, KeyRing
     from mfakit.storage.sqlite import SQLiteStore
 
     data, clock = directory / "data", _clock(directory)
     boxes = Mailboxes(data / "webmail.db", clock)
-    mfa = MFA(
-        SQLiteStore(data / "mfa.db"),
-        KeyRing.from_file(data / "mfa.keys"),
-        policy=boxes.policy_of,
-        realm="flask-webmail",
-        clock=clock,
-    )
-    return mfa, lambda address: boxes.by_address(address).id
+    keys, store = KeyRing.from_file(data / "mfa.keys"), SQLiteStore(data / "mfa.db")
+    mfa = MFA(store, keys, policy=boxes.policy_of, realm="flask-webmail", clock=clock)
+    yield mfa, lambda address: boxes.by_address(address).id
+    store.close()
 
 
 STARTERS: dict[str, Callable[[Path, int, list[Any]], int]] = {"flask": flask_site}
@@ -101,12 +100,26 @@ class Site:
         written.write_text(str(self.now), encoding="ascii")
         written.replace(self.directory / "clock")
 
-    def mail_login(self, address: str, credential: str, protocol: str = "imap") -> Any:
-        """Sign in as a mail client does, through a mail server on the same store."""
-        mfa, id_of = OPENERS[self.name](self.directory)
-        return mfa.authenticate_client(
-            id_of(address), credential, protocol=protocol, check_password=lambda _: None
-        )
+    def mail_login(self, address: str, credential: str, protocol: str = "imap") -> str:
+        """Sign in as a mail client does, at a mail server on the same store."""
+        with OPENERS[self.name](self.directory) as (mfa, id_of):
+            done = mfa.authenticate_client(
+                id_of(address), credential, protocol=protocol, check_password=lambda _: None
+            )
+        return done.via
+
+    def fail_codes(self, address: str, times: int) -> None:
+        """Let somebody who has the password guess, as long as it takes."""
+        with OPENERS[self.name](self.directory) as (mfa, id_of):
+            for _ in range(times):
+                self.advance(3600)
+                with suppress(RefusedError):
+                    mfa.verify_code(id_of(address), "000000")
+
+    def use_recovery_code(self, address: str, code: str) -> None:
+        """Use one up elsewhere."""
+        with OPENERS[self.name](self.directory) as (mfa, id_of):
+            mfa.verify_code(id_of(address), code, method="recovery")
 
 
 def main() -> None:
