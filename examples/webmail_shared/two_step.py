@@ -70,8 +70,9 @@ class Visit(NamedTuple):
         self.session.update(proof=proof or "", proved_at=self.now if proof else 0)
 
     def keep_epoch(self, epoch: str) -> None:
-        """Go on in this session; all others have ended, and with them every proof."""
-        self.session.update(epoch=epoch, proof="", proved_at=0)
+        """Go on in this session; if the epoch is new, all others have ended, and every proof."""
+        if epoch != self.session.get("epoch"):
+            self.session.update(epoch=epoch, proof="", proved_at=0)
 
 
 def go(page: str, text: str = "", **query: str) -> Go:

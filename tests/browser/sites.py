@@ -100,6 +100,18 @@ class Site:
         written.write_text(str(self.now), encoding="ascii")
         written.replace(self.directory / "clock")
 
+    def enroll(
+        self, address: str, code_of: Callable[[str, int], str]
+    ) -> tuple[str, tuple[str, ...]]:
+        """Turn two-step on beside the pages; return the key and the recovery codes."""
+        with OPENERS[self.name](self.directory) as (mfa, id_of):
+            proof = mfa.password_proof(id_of(address), password_verified=True)
+            offer = mfa.begin_enrollment(
+                id_of(address), account_name=address, label="My phone", proof=proof
+            )
+            done = mfa.confirm_enrollment(offer.token, code_of(offer.secret_text, self.now))
+        return offer.secret_text, done.recovery_codes
+
     def mail_login(self, address: str, credential: str, protocol: str = "imap") -> str:
         """Sign in as a mail client does, at a mail server on the same store."""
         with OPENERS[self.name](self.directory) as (mfa, id_of):

@@ -92,6 +92,8 @@ def test_the_key_page_survives_a_reload_and_a_mistyped_code(person):
 @pytest.mark.parametrize("width", [375, 1200])
 def test_the_qr_code_on_the_screen_is_read_by_a_camera(person, tmp_path, scheme, width):
     """zbarimg decodes the picture of the page; modules are dark on white with a quiet zone."""
+    from PIL import Image, ImageChops
+
     ann = person(color_scheme=scheme, viewport={"width": width, "height": 900})
     ann.give_password()
     ann.begin_setup()
@@ -104,21 +106,15 @@ def test_the_qr_code_on_the_screen_is_read_by_a_camera(person, tmp_path, scheme,
     assert read == (
         f"otpauth://totp/Example%20Mail:{name}?secret={ann.read_key()}&issuer=Example%20Mail"
     )
-    svg = ann.page.locator(".qr svg")
-    background, modules = svg.locator("path").nth(0), svg.locator("path").nth(1)
-    assert background.evaluate("one => getComputedStyle(one).fill") == "rgb(255, 255, 255)"
-    assert modules.evaluate("one => getComputedStyle(one).stroke") == "rgb(0, 0, 0)"
-    svg_box, box = svg.bounding_box(), modules.bounding_box()
-    module = svg_box["width"] / _modules_across(svg)
-    for edge, size in (("x", "width"), ("y", "height")):
-        assert box[edge] - svg_box[edge] >= 3.4 * module
-        end = svg_box[edge] + svg_box[size] - box[edge] - box[size]
-        assert end >= 3.4 * module
-
-
-def _modules_across(svg) -> float:
-    """How many modules fit across: the picture is drawn at four pixels a module."""
-    return float(svg.get_attribute("width")) / 4
+    box = ann.page.locator(".qr svg").bounding_box()
+    left, top, side = (round(box[one]) for one in ("x", "y", "width"))
+    with Image.open(picture) as page:
+        code = page.convert("L").crop((left, top, left + side, top + side))
+    shades = {shade for _, shade in code.getcolors()}
+    assert shades == {0, 255}
+    # Four white modules on each side, then the corner marks: a module is four pixels.
+    dark = ImageChops.invert(code).getbbox()
+    assert dark == (16, 16, side - 16, side - 16)
 
 
 def test_other_sessions_end_when_two_step_is_turned_on(person):
@@ -143,8 +139,7 @@ def test_other_sessions_end_when_two_step_is_turned_on(person):
 def test_sign_in_asks_for_a_code_each_time(person, js):
     """Two-step adds to the password; a used or wrong code is refused, the next one is good."""
     ann = person(java_script_enabled=js)
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.give_password()
     assert ann.heading == "Enter your code"
     assert ann.page.locator("#code").evaluate("one => one === document.activeElement")
@@ -160,8 +155,7 @@ def test_sign_in_asks_for_a_code_each_time(person, js):
 def test_the_code_field_suits_a_phone(person):
     """A number pad, the system's own suggestion of codes, and no correction."""
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.give_password()
     field = ann.page.locator("#code")
     assert field.get_attribute("inputmode") == "numeric"
@@ -171,8 +165,7 @@ def test_the_code_field_suits_a_phone(person):
 def test_too_many_wrong_codes_cost_a_wait_that_is_told(person):
     """The fifth wrong code costs 30 seconds; a right one is not looked at before."""
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.give_password()
     ann.site.advance(30)
     for _ in range(5):
@@ -191,9 +184,13 @@ def test_too_many_wrong_codes_cost_a_wait_that_is_told(person):
 def test_a_locked_account_comes_back_with_a_recovery_code(person, smtp):
     """After 50 wrong codes the app is refused; a recovery code opens the way to a new one."""
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
-    ann.site.fail_codes(ann.address, 50)
+    ann.enroll()
+    ann.site.fail_codes(ann.address, 49)
+    ann.give_password()
+    ann.site.advance(3600)
+    ann.give_password()
+    ann.fill("One-time code", "000000")
+    ann.press("Sign in")
     ann.give_password()
     assert ann.heading == "Use a recovery code"
     ann.sees_no("Use the authenticator app instead")
@@ -212,13 +209,13 @@ def test_a_locked_account_comes_back_with_a_recovery_code(person, smtp):
     ann.press("Finish")
     ann.sees("New phone")
     ann.sees_no("Locked", "My phone")
-    assert "Codes are locked after too many wrong ones" in smtp.subjects(ann.address, 3)
+    told = smtp.subjects(ann.address, 3)
+    assert told[0] == "Codes are locked after too many wrong ones"
 
 
 def test_a_sign_in_that_took_too_long_begins_again(person):
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.give_password()
     ann.site.advance(301)
     ann.fill("One-time code", ann.code())
@@ -231,23 +228,22 @@ def test_a_sign_in_that_took_too_long_begins_again(person):
 def test_s48_a_recovery_code_in_place_of_the_phone(person, smtp, js):
     """Each works once; the owner hears of it by mail."""
     ann = person(java_script_enabled=js)
-    ann.set_up()
+    ann.enroll()
     for expected in ("Inbox", "Use a recovery code"):
-        ann.press("Sign out") if expected == "Inbox" else ann.context.clear_cookies()
+        ann.context.clear_cookies()
         ann.give_password()
         ann.press("Use a recovery code instead")
         ann.fill("Recovery code", ann.recovery_codes[4].lower())
         ann.press("Sign in")
         assert ann.heading == expected
     assert ann.problem("code").startswith("That code is not valid.")
-    assert smtp.subjects(ann.address, 2)[1:] == ["A recovery code was used"]
+    assert smtp.subjects(ann.address, 1) == ["A recovery code was used"]
 
 
 def test_few_recovery_codes_are_told_and_made_anew(person):
     """At three left there is a warning at sign-in and in preferences; new ones void the old."""
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     for code in ann.recovery_codes[:6]:
         ann.site.use_recovery_code(ann.address, code)
     ann.give_password()
@@ -281,8 +277,7 @@ def test_few_recovery_codes_are_told_and_made_anew(person):
 def test_s49_s50_trust_this_device_and_revoke_it(person, js):
     """Trusted: one is listed and the next sign-in asks no code. Revoked: it does again."""
     ann = person(java_script_enabled=js)
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.sign_in(trust=True)
     [cookie] = [one for one in ann.context.cookies() if one["name"] == "__Host-trusted_device"]
     assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Lax")
@@ -302,8 +297,7 @@ def test_s49_s50_trust_this_device_and_revoke_it(person, js):
 
 def test_other_devices_are_revoked_and_this_one_stays(person):
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.sign_in(trust=True)
     other = ann.other_browser()
     other.sign_in(trust=True)
@@ -328,8 +322,7 @@ def test_other_devices_are_revoked_and_this_one_stays(person):
 
 def test_trust_ends_after_thirty_days(person):
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.sign_in(trust=True)
     ann.press("Sign out")
     ann.site.advance(30 * DAY)
@@ -339,8 +332,7 @@ def test_trust_ends_after_thirty_days(person):
 
 def test_a_spoilt_trust_cookie_asks_for_the_code(person):
     ann = person()
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     cookie = {"name": "__Host-trusted_device", "value": "garbage", "secure": True}
     ann.context.add_cookies([cookie | {"url": ann.site.url.replace("http", "https")}])
     ann.give_password()
@@ -604,7 +596,8 @@ def test_an_operator_sees_where_an_account_stands_and_resets_it(person, smtp):
     told = smtp.subjects(ann.address, 2)[1:]
     assert told == ["Two-step authentication was reset by an operator"]
     [mail] = [one for one in smtp.mails if one["To"] == ann.address and "reset" in one["Subject"]]
-    assert "Operator: operator@example.com\nReason: Phone lost, passport shown" in mail.get_content()
+    assert "Operator: operator@example.com" in mail.get_content()
+    assert "Reason: Phone lost, passport shown" in mail.get_content()
 
 
 def test_the_operators_pages_are_closed_to_others(person):
@@ -642,8 +635,7 @@ def test_when_nothing_can_be_decided_the_page_says_try_again_later(person):
     """The server's clock went back: an operational failure, never "wrong code"."""
     ann = person()
     ann.site.advance(DAY)
-    ann.set_up()
-    ann.press("Sign out")
+    ann.enroll()
     ann.site.advance(-DAY)
     ann.give_password()
     ann.fill("One-time code", ann.code())
@@ -695,15 +687,20 @@ def test_set_up_and_sign_in_with_the_keyboard_alone(person):
     ann.go("/sign-in")
     ann.type(ann.address, "Tab", PASSWORD, "Enter")
     ann.tab_to("Preferences")
+    ann.type("Enter")
     ann.tab_to("Setup two-step authentication…")
+    ann.type("Enter")
     ann.tab_to("Begin Setup")
+    ann.type("Enter")
     ann.type(PASSWORD, "Enter")
     ann.tab_to("Next")
+    ann.type("Enter")
     ann.secret = ann.read_key_by_keyboard()
     ann.page.locator("#code").focus()
     ann.type(ann.code(), "Enter")
     assert ann.heading == "Success!"
     ann.tab_to("Sign out")
+    ann.type("Enter")
     ann.type(ann.address, "Tab", PASSWORD, "Enter")
     ann.type(ann.next_code(), "Enter")
     assert ann.heading == "Inbox"
