@@ -86,15 +86,20 @@ def _add_pages(app: Flask) -> None:
 
 def _names() -> dict[str, object]:
     """Give the templates the names that they are written for."""
-    field = f'<input type="hidden" name="csrf_token" value="{generate_csrf()}">'
     return {
         "url": url_for,
         "static": lambda name: url_for("static", filename=name),
-        "csrf_field": lambda: Markup(field),
+        "csrf_field": _csrf_field,
         "flashes": lambda: get_flashed_messages(with_categories=True),
         "account": g.get("account"),
         "signed_in": g.get("signed_in", False),
     }
+
+
+def _csrf_field() -> Markup:
+    # Called by pages with a form only: the answer to a stranger's forged form must set no cookie,
+    # or it would put out the session of the person who was made to send it.
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
 
 
 def _add_headers(response: Response) -> Response:

@@ -20,7 +20,7 @@ OPEN = {"static", "two_step.sign_in", "two_step.code", "sign_out"}
 
 def visit(account: object = None) -> two_step.Visit:
     """Return this request as the shared pages take it."""
-    client = ClientInfo(remote_ip=request.remote_addr, user_agent=request.user_agent.string)
+    client = ClientInfo(remote_ip=request.remote_addr or None, user_agent=request.user_agent.string)
     return two_step.Visit(
         mfa=mfa(),
         session=session,

@@ -90,5 +90,5 @@ def sign_in_notices(done: SignedIn) -> Iterator[str]:
 
 def _duration(seconds: int) -> str:
     if seconds <= 90:
-        return f"{seconds} seconds"
+        return "1 second" if seconds == 1 else f"{seconds} seconds"
     return f"{-(-seconds // 60)} minutes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -97,7 +98,7 @@ def server(request: pytest.FixtureRequest, smtp: SmtpSink) -> Iterator[Site]:
     site.unused = {name: iter(range(many)) for name, (_, many) in PLANS.items()}
     yield site
     site.stop()
-    print((directory / "log").read_text(encoding="utf-8"))  # noqa: T201: shown when a test fails
+    sys.stdout.write((directory / "log").read_text(encoding="utf-8"))  # shown if a test failed
     shutil.rmtree(directory)
 
 

@@ -88,9 +88,9 @@ class Person:
 
     def press(self, name: str) -> None:
         """Press a link or button by the name that a screen reader says."""
-        pattern = re.compile(rf"^{re.escape(name)}…?$")
-        link, button = (self.page.get_by_role(role, name=pattern) for role in ("link", "button"))
-        link.or_(button).first.click()
+        wanted = self.page.get_by_role("link", name=name, exact=True)
+        wanted = wanted.or_(self.page.get_by_role("link", name=f"{name}…", exact=True))
+        wanted.or_(self.page.get_by_role("button", name=name, exact=True)).first.click()
 
     def fill(self, label: str, text: str) -> None:
         self.page.get_by_label(label, exact=True).fill(text)

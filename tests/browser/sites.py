@@ -31,10 +31,9 @@ def _clock(directory: Path) -> Callable[[], float]:
 
 def flask_site(directory: Path, smtp_port: int, accounts: list[Any]) -> int:
     """Serve the Flask example; return the port."""
-    from werkzeug.serving import make_server
-
     from examples.flask_webmail import create_app
     from examples.webmail_shared.notices import smtp_sender
+    from werkzeug.serving import make_server
 
     send = smtp_sender("127.0.0.1", smtp_port)
     app = create_app(directory / "data", clock=_clock(directory), send=send)
@@ -48,6 +47,7 @@ def flask_site(directory: Path, smtp_port: int, accounts: list[Any]) -> int:
 def flask_mfa(directory: Path) -> Iterator[tuple[MFA, Callable[[str], str]]]:
     """Open the store of a running Flask example, as a mail server beside it does."""
     from examples.flask_webmail.mailboxes import Mailboxes
+
     from mfakit.storage.sqlite import SQLiteStore
 
     data, clock = directory / "data", _clock(directory)
@@ -140,7 +140,8 @@ def main() -> None:
 
     rows = json.loads((directory / "accounts").read_text(encoding="utf-8"))
     port = STARTERS[name](directory, smtp_port, [DemoAccount(*row) for row in rows])
-    print(port, flush=True)
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
     sys.stdin.read()
 
 

@@ -84,7 +84,7 @@ def test_no_form_is_taken_without_its_csrf_token(person):
 
 
 def test_a_form_on_another_site_changes_nothing(person):
-    """The browser keeps the session cookie to itself, so the request is nobody's."""
+    """The request is nobody's, and its answer does not put the owner's session out either."""
     ann = person()
     ann.enroll()
     ann.sign_in()
@@ -97,9 +97,10 @@ def test_a_form_on_another_site_changes_nothing(person):
         f'<form method="post" action="{ann.site.url}/preferences/disable">'
         f'<input name="{name}" value="{value}"><button>Win a prize</button></form>'
     )
-    stranger.get_by_role("button").click()
-    stranger.wait_for_url("**/preferences/**")
-    ann.go("/preferences/accounts")
+    with stranger.expect_response("**/preferences/disable") as answer:
+        stranger.get_by_role("button").click()
+    assert answer.value.status in REFUSED
+    ann.press("Cancel")
     ann.sees("Two-step authentication is on")
 
 
@@ -192,6 +193,8 @@ def test_the_back_button_shows_nothing_after_sign_out(person):
 
 def test_pages_with_secrets_are_not_under_the_back_button(person):
     """Recovery codes, the key and a passcode are on their pages once, and in no cache."""
+    from playwright.sync_api import Error
+
     ann = person()
     ann.set_up()
     ann.press("Finish")
@@ -201,11 +204,17 @@ def test_pages_with_secrets_are_not_under_the_back_button(person):
     ann.press("Add")
     shown.append(ann.page.locator("#passcode").inner_text())
     ann.press("Done")
+    gone = 0
     for _ in range(8):
-        ann.page.go_back(wait_until="commit")
-        ann.page.wait_for_timeout(50)
+        try:
+            ann.page.go_back()
+        except Error as error:  # the answer to a form: the browser has nothing to show
+            assert "ERR_CACHE_MISS" in str(error)
+            gone += 1
+            ann.page.wait_for_url(re.compile("^chrome-error:"), wait_until="commit")
         text = ann.page.content().replace(" ", "")
         assert not [one for one in shown if one.replace(" ", "") in text], ann.page.url
+    assert gone == 2  # recovery codes, passcode
 
 
 # ---------------------------------------------------------------------------------------- redirections
@@ -219,7 +228,6 @@ def test_next_leads_to_this_site_only(person):
         ann.fill("Password", PASSWORD)
         ann.press("Sign in")
         assert ann.page.url.startswith(ann.site.url + "/"), there
-        assert "evil" not in re.sub(r"/;@evil.*", "", ann.page.url), there
         ann.context.clear_cookies()
 
 
