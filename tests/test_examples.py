@@ -121,7 +121,7 @@ def test_a_device_is_named_after_its_browser(user_agent, name):
 @pytest.mark.parametrize(
     ("seconds", "wait"),
     [
-        (1, "1 seconds"),
+        (1, "1 second"),
         (90, "90 seconds"),
         (91, "2 minutes"),
         (120, "2 minutes"),

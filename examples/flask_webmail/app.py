@@ -52,6 +52,7 @@ def create_app(
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=64 * 1024,
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
     )
     boxes = Mailboxes(data / "webmail.db", clock)
     app.extensions.update(clock=clock, mailboxes=boxes)
