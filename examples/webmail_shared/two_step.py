@@ -45,7 +45,11 @@ class Go(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """One request: `account` has `id`, `address`, `policy`; `form` is the POST, or the query."""
+    """One request.
+
+    `account` has `id`, `address`, `policy` and `check_password(text)`; `form` is what was posted,
+    or the query of a GET, with `getlist`; a field that is not there must answer 400.
+    """
 
     mfa: MFA
     session: MutableMapping[str, Any]
@@ -110,7 +114,7 @@ def complete(visit: Visit, method: Any) -> SignedIn:
         visit.session.get("challenge", ""),
         visit.form["code"],
         method=method,
-        trust_device=device_name(visit.client.user_agent) if "trust" in visit.form else None,
+        trust_device=device_name(visit.client.user_agent or "") if "trust" in visit.form else None,
         client=visit.client,
         **visit.bound,
     )

@@ -117,13 +117,13 @@ class Person:
 
     def type(self, *keys: str) -> None:
         """Press keys, wherever the focus is: names of keys, or text."""
+        self.page.wait_for_function(
+            "!document.querySelector('[autofocus]') || document.activeElement !== document.body"
+        )
         for one in keys:
             if one == "Enter":
                 with self.page.expect_navigation():
                     self.page.keyboard.press(one)
-                self.page.wait_for_function(
-                    "!document.querySelector('[autofocus]') || document.activeElement.autofocus"
-                )
             elif one == "Tab":
                 self.page.keyboard.press(one)
             else:

@@ -213,6 +213,17 @@ def test_a_locked_account_comes_back_with_a_recovery_code(person, smtp):
     assert told[0] == "Codes are locked after too many wrong ones"
 
 
+def test_a_guessed_password_must_be_changed_before_anything_else(person):
+    """After the lock and an operator's reset the old password opens nothing."""
+    ann = person()
+    ann.enroll()
+    ann.site.fail_codes(ann.address, 50)
+    ann.site.reset(ann.address)
+    ann.give_password()
+    assert ann.heading == "Sign in"
+    ann.sees("Somebody who knows the password guessed codes. Change the password")
+
+
 def test_a_sign_in_that_took_too_long_begins_again(person):
     ann = person()
     ann.enroll()
