@@ -1,0 +1,133 @@
+"""Two-step verification in Flask: session, cookies, forms and errors around the shared pages.
+
+Every page is closed to those who have not signed in, unless its endpoint is in `OPEN`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from examples.flask_webmail.services import clock, mailboxes, mfa
+from examples.webmail_shared import answers, pages, two_step
+from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
+from werkzeug.wrappers import Response
+
+from mfakit import ClientInfo, RefusedError, SignedIn, UnavailableError
+
+views = Blueprint("two_step", __name__)
+OPEN = {"static", "two_step.sign_in", "two_step.code", "sign_out"}
+
+
+def visit(account: object = None) -> two_step.Visit:
+    """Return this request as the shared pages take it."""
+    client = ClientInfo(remote_ip=request.remote_addr or None, user_agent=request.user_agent.string)
+    return two_step.Visit(
+        mfa=mfa(),
+        session=session,
+        account=account or g.account,
+        form=request.form if request.method == "POST" else request.args,
+        client=client,
+        trusted_device=request.cookies.get(pages.TRUST_COOKIE),
+        now=clock(),
+    )
+
+
+@views.before_app_request
+def require_account() -> Response | None:
+    """Find out who asks, on every request, and close what is not open to them."""
+    account = mailboxes().by_session(session.get("sid"))
+    g.signed_in = bool(account and mfa().session_is_current(account.id, session["epoch"]))
+    g.account = account if g.signed_in else None
+    if "sid" in session and not g.signed_in:
+        session.clear()
+        flash("This session has ended. Sign in again.")
+    if "enrolling" in session and (request.view_args or {}).get("page") in two_step.WIZARD:
+        g.account = mailboxes().by_id(session["enrolling"])
+    if g.account or request.endpoint in OPEN:
+        return None
+    return redirect(url_for("two_step.sign_in", next=request.full_path.rstrip("?")))
+
+
+def follow(go: two_step.Go) -> Response:
+    """Redirect, with the message for the next page."""
+    if go.text:
+        flash(go.text)
+    return redirect(url_for(go.name, **go.arguments, **go.query))
+
+
+@views.app_errorhandler(RefusedError)
+def refused(error: RefusedError) -> Response:
+    """Say what is wrong on the page with the form, or on the page that helps."""
+    page = (request.view_args or {}).get("page", "")
+    go = answers.page_after(error, page, request.values.get("id", ""))
+    flash(answers.explain(error), answers.field_of(error))
+    return follow(go) if go else redirect(request.full_path)
+
+
+@views.app_errorhandler(UnavailableError)
+def unavailable(error: UnavailableError) -> tuple[str, int, dict[str, str]]:
+    """Nothing was decided: say so, tell the operator, let nobody in."""
+    logging.getLogger(__name__).error("mfakit: %s", error.code, exc_info=error)
+    page = render_template("problem.html", title="Try again later", text=UnavailableError.text)
+    return page, error.http_status, {"Retry-After": "30"}
+
+
+def enter(done: SignedIn) -> None:
+    """Begin a new session, with nothing in it from the one before that was not needed."""
+    two_step.entered(visit(), done, sid=mailboxes().open_session(done.account_id))
+    g.account, g.signed_in = mailboxes().by_id(done.account_id), True
+
+
+def welcome(done: SignedIn) -> Response:
+    """Go where the person was heading, signed in."""
+    response = redirect(pages.safe_path(session.get("next"), url_for("inbox")))
+    enter(done)
+    for text in answers.sign_in_notices(done):
+        flash(text, "warning")
+    if done.trusted_device:
+        response.set_cookie(pages.TRUST_COOKIE, done.trusted_device, **pages.TRUST_COOKIE_OPTIONS)
+    return response
+
+
+@views.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> Response | str:
+    """Check the password, then ask what it is worth."""
+    if request.method == "GET":
+        return render_template("sign_in.html")
+    account = mailboxes().by_address(request.form["address"])
+    verified = mailboxes().password_is_right(account, request.form["password"])
+    if not verified:
+        flash("The address or the password is wrong.", "address")
+        return redirect(request.full_path)
+    session["next"] = request.args.get("next")
+    step = two_step.begin(visit(account), password_verified=verified)
+    return welcome(step) if isinstance(step, SignedIn) else follow(step)
+
+
+@views.route("/sign-in/<any(totp, recovery):method>", methods=["GET", "POST"])
+def code(method: str) -> Response | str:
+    """Take the code of a sign-in."""
+    if request.method == "GET":
+        owner = mailboxes().by_id(session.get("coming"))
+        page = (
+            render_template("code.html", owner=owner, method=method, methods=session["methods"])
+            if owner
+            else None
+        )
+        return page or redirect(url_for(".sign_in"))
+    return welcome(two_step.complete(visit(), method))
+
+
+@views.route("/preferences/<page>", methods=["GET", "POST"])
+def preferences(page: str) -> Response | str:
+    """Show a page under Preferences, or do what its form says."""
+    answer = two_step.preferences(page, visit(), is_post=request.method == "POST")
+    if isinstance(answer, two_step.Go):
+        return follow(answer)
+    if answer is None:
+        abort(404)
+    if answer.signed_in:
+        enter(answer.signed_in)
+    return render_template(
+        answer.template, **answer.context, signed_in=g.signed_in, account=g.account
+    )
