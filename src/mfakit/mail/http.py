@@ -1,0 +1,137 @@
+"""The HTTP interface: Dovecot's Lua passdb, nginx `auth_request`, metrics.
+
+    POST /dovecot      form: user, password, service, remote_ip
+    GET  /auth/dav     Basic credentials, X-Real-IP; also /auth/eas
+    GET  /metrics      Prometheus
+    GET  /health       200 while the service takes logins
+
+200 is yes, 401 is no, everything else is a temporary failure. Who asks shows the key, or reaches the
+socket at all. `Expect: 100-continue`, which Dovecot sends, is answered by aiohttp before the body.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from hmac import compare_digest
+from urllib.parse import parse_qsl, quote
+
+from aiohttp import web
+
+from mfakit.core.secret import Secret
+from mfakit.mail.logins import Answer, LoginAttempt, Outcome
+
+__all__ = ["KEY_HEADER", "make_app"]
+
+Judge = Callable[[LoginAttempt], Awaitable[Answer]]
+
+BODY_BYTES_MAX = 16_384
+KEY_HEADER = "X-Mfakit-Key"
+REALM_HEADER = {"WWW-Authenticate": 'Basic realm="Mail", charset="UTF-8"'}  # RFC 7617 §2.1
+_STATUS = {Outcome.ACCEPTED: 200, Outcome.REFUSED: 401, Outcome.UNAVAILABLE: 503}
+_FIELDS = ("user", "password", "service", "remote_ip")
+
+
+def make_app(
+    judge: Judge, *, key: Callable[[], Secret | None], metrics: Callable[[], tuple[bytes, str]]
+) -> web.Application:
+    """Return the application, to be run by `aiohttp.web.AppRunner` alone or inside another.
+
+    Args:
+        judge: `MailLogins.judge`, or what stands before it.
+        key: Returns what callers must show; None where the permissions of a socket decide.
+        metrics: Returns the text of the metrics and its content type.
+    """
+
+    @web.middleware
+    async def check_key(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        wanted = key()
+        if wanted is not None and not _has_key(request, wanted):
+            # SECURITY: not 401. A caller with a wrong key is misconfigured, and its clients must not
+            # hear that their passwords are wrong.
+            return web.Response(status=403)
+        return await handler(request)
+
+    async def dovecot(request: web.Request) -> web.Response:
+        fields = _read_form(await request.read())
+        if fields is None:
+            return web.Response(status=400)
+        attempt = LoginAttempt.parse(
+            fields["user"],
+            fields["password"],
+            service=fields["service"],
+            remote_ip=fields["remote_ip"],
+            interface="dovecot",
+        )
+        return web.Response(status=_STATUS[(await judge(attempt)).outcome])
+
+    async def auth_request(request: web.Request) -> web.Response:
+        basic = _read_basic(request.headers.get("Authorization", ""))
+        if basic is None:  # a client's first request, before it was asked
+            return web.Response(status=401, headers=REALM_HEADER)
+        attempt = LoginAttempt.parse(
+            *basic,
+            service=request.match_info["protocol"],
+            remote_ip=request.headers.get("X-Real-IP"),
+            interface="auth_request",
+        )
+        answer = await judge(attempt)
+        if answer.outcome is Outcome.ACCEPTED:
+            account = {"X-Mfakit-Account": quote(answer.account_id or "", safe="@")}
+            return web.Response(status=200, headers=account)
+        headers = REALM_HEADER if answer.outcome is Outcome.REFUSED else None
+        return web.Response(status=_STATUS[answer.outcome], headers=headers)
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        body, content_type = metrics()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def health(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application(middlewares=[check_key], client_max_size=BODY_BYTES_MAX)
+    app.router.add_post("/dovecot", dovecot)
+    app.router.add_get("/auth/{protocol:dav|eas}", auth_request)
+    app.router.add_get("/metrics", show_metrics)
+    app.router.add_get("/health", health)
+    return app
+
+
+def _has_key(request: web.Request, wanted: Secret) -> bool:
+    """Compare in constant time. nginx needs `Authorization` for the client's credentials."""
+    shown = request.headers.get(KEY_HEADER)
+    if shown is None:
+        shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return compare_digest(shown.encode(errors="surrogateescape"), wanted.reveal())
+
+
+def _read_form(body: bytes) -> dict[str, str | None] | None:
+    """Return the four fields; None if this is no such form. What is no UTF-8 is None."""
+    try:
+        pairs = dict(parse_qsl(body, keep_blank_values=True, strict_parsing=True, max_num_fields=8))
+    except ValueError:
+        return None
+    fields = {name.decode("ascii", "replace"): _decode(value) for name, value in pairs.items()}
+    return fields if fields.keys() >= set(_FIELDS) else None
+
+
+def _read_basic(header: str) -> tuple[str | None, str | None] | None:
+    """Return login and password; None if there are no Basic credentials. RFC 7617 §2."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        login, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return None, None
+    return (_decode(login), _decode(password)) if colon else (None, None)
+
+
+def _decode(text: bytes) -> str | None:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,213 @@
+"""A private Dovecot for the tests: Debian's binaries, high loopback ports, a directory of its own.
+
+It needs root, as Dovecot does, and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import grp
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+HOW_TO_GET_IT = (
+    "as root: apt-get install dovecot-imapd dovecot-pop3d dovecot-submissiond dovecot-auth-lua"
+)
+HOST = "127.0.0.1"
+_BINARIES = Path("/usr/lib/dovecot")
+_NEEDED = ("imap", "pop3", "submission", "modules/auth/libauthdb_lua.so")
+_CONFIGURATION = """
+base_dir = {base}/run
+state_dir = {base}/state
+log_path = {base}/log
+auth_verbose = yes
+ssl = {ssl}
+{certificate}
+disable_plaintext_auth = no
+mail_location = maildir:{base}/mail/%u
+first_valid_uid = 1
+default_login_user = dovenull
+default_internal_user = dovecot
+protocols = imap pop3 submission
+hostname = mail.example.com
+submission_relay_host = {host}
+submission_relay_port = {relay_port}
+auth_mechanisms = plain login
+auth_username_format = %Lu
+auth_cache_size = {cache_size}
+auth_failure_delay = {failure_delay}
+import_environment = TZ CORE_OUTOFMEM CORE_ERROR MFAKIT_URL={url} MFAKIT_KEY_FILE={key_file}
+passdb {{
+  driver = lua
+  args = file={lua} blocking=yes
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={base}/mail/%u
+}}
+service anvil {{
+  # The penalty delays everybody behind one address after wrong passwords; see docs/mail-clients.md.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service imap-login {{
+  inet_listener imap {{
+    address = {host}
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = {imaps}
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    address = {host}
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service submission-login {{
+  inet_listener submission {{
+    address = {host}
+    port = {submission}
+  }}
+}}
+service doveadm {{
+  inet_listener http {{
+    address = {host}
+    port = {doveadm}
+  }}
+}}
+doveadm_api_key = {api_key}
+{more}
+"""
+
+
+def is_installed() -> bool:
+    """Whether the server and the modules are here, and may be started."""
+    return os.geteuid() == 0 and all((_BINARIES / name).exists() for name in _NEEDED)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Dovecot:
+    """One server with IMAP, POP3 and submission; `start` it.
+
+    Args:
+        lua: The Lua file that asks the service.
+        url: Where the service is.
+        key: What the service wants to be shown.
+        certificate: Paths of a certificate and its key, for IMAP over TLS.
+        relay_port: Where submission hands mail on to.
+        cache_size: Dovecot's auth cache.
+        failure_delay: Dovecot's own delay of refusals.
+        more: More lines of configuration.
+    """
+
+    API_KEY = "doveadm-api-key-of-the-tests"
+
+    def __init__(
+        self,
+        *,
+        lua: Path,
+        url: str,
+        key: str,
+        certificate: tuple[Path, Path] | None = None,
+        relay_port: int = 1,
+        cache_size: str = "0",
+        failure_delay: str = "0",
+        more: str = "",
+    ) -> None:
+        self._base = Path(tempfile.mkdtemp(prefix="dovecot-"))
+        self._base.chmod(0o755)
+        for name in ("run", "state", "mail"):
+            (self._base / name).mkdir()
+        shutil.chown(self._base / "mail", "mail", "mail")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.imap, self.imaps, self.pop3 = free_port(), free_port(), free_port()
+        self.submission, self.doveadm = free_port(), free_port()
+        key_file = self._base / "http.key"
+        key_file.write_text(key + "\n")
+        key_file.chmod(0o640)
+        os.chown(key_file, 0, grp.getgrnam("dovecot").gr_gid)
+        self.configuration = self._base / "dovecot.conf"
+        tls = certificate and f"ssl_cert = <{certificate[0]}\nssl_key = <{certificate[1]}"
+        text = _CONFIGURATION.format(
+            base=self._base,
+            host=HOST,
+            ssl="yes" if tls else "no",
+            certificate=tls or "",
+            imap=self.imap,
+            imaps=self.imaps if tls else 0,
+            pop3=self.pop3,
+            submission=self.submission,
+            doveadm=self.doveadm,
+            api_key=self.API_KEY,
+            relay_port=relay_port,
+            cache_size=cache_size,
+            failure_delay=failure_delay,
+            url=url,
+            key_file=key_file,
+            lua=lua,
+            more=more,
+        )
+        self.configuration.write_text(text)
+        atexit.register(self.close)
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return (self._base / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start, and return once it takes connections."""
+        command = [*_ends_with_us(), "dovecot", "-F", "-c", str(self.configuration)]
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(self.log)
+            time.sleep(0.02)
+
+    def doveadm_command(self, *arguments: str) -> str:
+        """Run doveadm on this server."""
+        command = ["doveadm", "-c", str(self.configuration), *arguments]
+        return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+
+    def close(self) -> None:
+        """Stop it and remove its directory; the server is not used afterwards."""
+        atexit.unregister(self.close)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(20)
+            self._process = None
+        shutil.rmtree(self._base, ignore_errors=True)
+
+    def _is_ready(self) -> bool:
+        try:
+            for port in (self.imap, self.pop3, self.submission):
+                socket.create_connection((HOST, port), 1).close()
+        except OSError:
+            return False
+        return True
+
+
+def _ends_with_us() -> list[str]:
+    """On Linux the kernel ends the server when the thread that started it is gone."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
