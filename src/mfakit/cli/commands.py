@@ -14,6 +14,7 @@ from mfakit.cli.demo import run_demo
 from mfakit.cli.files import DemoFiles
 from mfakit.cli.options import INTERRUPTED
 from mfakit.cli.upkeep import keys, reset
+from mfakit.cli.serve_auth import serve_auth
 
 __all__ = ["commands"]
 
@@ -22,6 +23,9 @@ __all__ = ["commands"]
 @click.version_option(package_name="mfakit")
 def commands() -> None:
     """Two-step verification for mail platforms."""
+
+
+commands.add_command(serve_auth)
 
 
 @commands.command()
