@@ -37,7 +37,6 @@ default_internal_user = dovecot
 protocols = imap pop3 submission
 hostname = mail.example.com
 submission_relay_host = {host}
-submission_relay_port = {relay_port}
 auth_mechanisms = plain login
 auth_username_format = %Lu
 auth_cache_size = {cache_size}
@@ -113,7 +112,6 @@ class Dovecot:
         url: Where the service is.
         key: What the service wants to be shown.
         certificate: Paths of a certificate and its key, for IMAP over TLS.
-        relay_port: Where submission hands mail on to.
         cache_size: Dovecot's auth cache.
         failure_delay: Dovecot's own delay of refusals.
         more: More lines of configuration.
@@ -128,7 +126,6 @@ class Dovecot:
         url: str,
         key: str,
         certificate: tuple[Path, Path] | None = None,
-        relay_port: int = 1,
         cache_size: str = "0",
         failure_delay: str = "0",
         more: str = "",
@@ -158,7 +155,6 @@ class Dovecot:
             submission=self.submission,
             doveadm=self.doveadm,
             api_key=self.API_KEY,
-            relay_port=relay_port,
             cache_size=cache_size,
             failure_delay=failure_delay,
             url=url,
@@ -173,6 +169,16 @@ class Dovecot:
     def log(self) -> str:
         """What it has logged."""
         return (self._base / "log").read_text(errors="replace")
+
+    @property
+    def mail(self) -> Path:
+        """The directory with the maildirs."""
+        return self._base / "mail"
+
+    def set_relay(self, port: int) -> None:
+        """Say where submission hands mail on to; before the start."""
+        with self.configuration.open("a") as file:
+            file.write(f"submission_relay_port = {port}\n")
 
     def start(self) -> None:
         """Start, and return once it takes connections."""

@@ -27,6 +27,17 @@ class _DropError(Exception):
     """This connection ends without another word."""
 
 
+# How a connection ends: by us, by the peer's nonsense, by the peer, by the network.
+_ENDS = (
+    _DropError,
+    ProtocolError,
+    asyncio.IncompleteReadError,
+    asyncio.LimitOverrunError,
+    OSError,
+    TimeoutError,
+)
+
+
 class SaslServer:
     """Serve connections; `serve` is the callback of `asyncio.start_server`.
 
@@ -43,6 +54,7 @@ class SaslServer:
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending = 0
+        self._is_closing = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -54,17 +66,15 @@ class SaslServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= self._connections_max:
+        if task is None or self._is_closing or len(self._tasks) >= self._connections_max:
             writer.transport.abort()
             return
         self._tasks.add(task)
         try:
-            async with asyncio.TaskGroup() as attempts:
-                await self._converse(reader, writer, attempts)
-        except* (_DropError, ProtocolError, OSError, TimeoutError):
-            pass
-        except* (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
+            await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            if not self._is_closing:
+                raise
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
@@ -74,10 +84,18 @@ class SaslServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
+        self._is_closing = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.TaskGroup() as attempts:
+                await self._converse(reader, writer, attempts)
+        except* _ENDS:
+            pass
 
     async def _converse(
         self,

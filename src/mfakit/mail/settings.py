@@ -37,7 +37,7 @@ class Sockets(_Section, frozen=True, kw_only=True):
 class HttpSettings(Sockets, frozen=True, kw_only=True):
     """The HTTP interface. `key_file` may be missing if all its sockets are unix sockets."""
 
-    key_file: Path | None = None
+    key_file: str | None = None
 
 
 class SaslSettings(Sockets, frozen=True, kw_only=True):
@@ -110,9 +110,9 @@ def read_key(settings: Settings) -> Secret | None:
     Raises:
         ConfigurationError: It cannot be read, everybody can read it, or it is too short.
     """
-    path = settings.http.key_file
-    if path is None:
+    if settings.http.key_file is None:
         return None
+    path = Path(settings.http.key_file)
     try:
         is_open, key = path.stat().st_mode & 0o007, path.read_bytes().strip()
     except OSError as error:

@@ -1,0 +1,1 @@
+"""The authentication service against real servers and real clients."""

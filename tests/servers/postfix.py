@@ -1,0 +1,154 @@
+"""A private Postfix for the tests: Debian's binaries, high loopback ports, a directory of its own.
+
+It needs root, as Postfix does, and ends with the process that started it. Mail to example.com is
+delivered into the maildirs of a Dovecot; nothing is ever sent elsewhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from servers.dovecot import HOST, free_port
+
+HOW_TO_GET_IT = "as root: apt-get install postfix"
+_MASTER = Path("/usr/lib/postfix/sbin/master")
+_MAIN = """
+compatibility_level = 3.6
+queue_directory = {base}/queue
+data_directory = {base}/data
+maillog_file = {base}/log
+maillog_file_prefixes = {base}
+inet_interfaces = {host}
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+myhostname = mail.example.com
+mydestination =
+alias_maps =
+local_recipient_maps =
+default_transport = error:nothing leaves this machine
+virtual_mailbox_domains = example.com
+virtual_mailbox_base = {mail}
+virtual_mailbox_maps = regexp:{base}/mailboxes
+virtual_minimum_uid = 1
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {sasl}
+smtpd_sasl_security_options = noanonymous
+smtpd_error_sleep_time = 0
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+# Without it, an smtpd that found the service down is not started again for 60 seconds.
+service_throttle_time = 1s
+"""
+_MASTER_CF = """
+{submission} inet n - n - {processes} smtpd
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+{relay} inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+proxymap unix - - n - - proxymap
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+error unix - - n - - error
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+def is_installed() -> bool:
+    """Whether the server is here and may be started."""
+    return os.geteuid() == 0 and _MASTER.exists()
+
+
+class Postfix:
+    """One server with a submission port that wants AUTH and a port that relays for Dovecot.
+
+    Args:
+        sasl: Where the SASL service is, as `smtpd_sasl_path` has it ("unix:/…", "inet:host:port").
+        mail: The directory with the maildirs.
+        processes: How many clients the submission port serves at once.
+    """
+
+    def __init__(self, *, sasl: str, mail: Path, processes: int = 100) -> None:
+        self._base = Path(tempfile.mkdtemp(prefix="postfix-"))
+        self._base.chmod(0o755)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.submission, self.relay = free_port(), free_port()
+        owner = pwd.getpwnam("mail")
+        (self._base / "queue").mkdir()
+        (self._base / "data").mkdir(mode=0o700)
+        shutil.chown(self._base / "data", "postfix")
+        # A maildir is a name that ends with a slash.
+        (self._base / "mailboxes").write_text("/^(.+@example\\.com)$/ $1/\n")
+        main = _MAIN.format(
+            base=self._base, host=HOST, mail=mail, uid=owner.pw_uid, gid=owner.pw_gid, sasl=sasl
+        )
+        (self._base / "main.cf").write_text(main)
+        master = _MASTER_CF.format(
+            submission=f"{HOST}:{self.submission}",
+            relay=f"{HOST}:{self.relay}",
+            processes=processes,
+        )
+        (self._base / "master.cf").write_text(master)
+        atexit.register(self.close)
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        path = self._base / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self) -> None:
+        """Start, and return once it takes connections."""
+        environment = os.environ | {"MAIL_CONFIG": str(self._base)}
+        checked = subprocess.run(
+            ["postfix", "-c", str(self._base), "check"], check=False, capture_output=True, text=True
+        )
+        if checked.returncode:
+            raise RuntimeError(checked.stderr)
+        command = [*_ends_with_us(), str(_MASTER), "-d", "-c", str(self._base)]
+        self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(self.log)
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """Stop it and remove its directory; the server is not used afterwards."""
+        atexit.unregister(self.close)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(20)
+            self._process = None
+        shutil.rmtree(self._base, ignore_errors=True)
+
+    def _is_ready(self) -> bool:
+        try:
+            for port in (self.submission, self.relay):
+                socket.create_connection((HOST, port), 1).close()
+        except OSError:
+            return False
+        return True
+
+
+def _ends_with_us() -> list[str]:
+    """On Linux the kernel ends the server when the thread that started it is gone."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
