@@ -94,10 +94,11 @@ try_smtp_plain, try_smtp_login = _try_smtp("PLAIN"), _try_smtp("LOGIN")
 
 
 def try_raw(port: int, response: bytes) -> str:
-    """Send an initial response of PLAIN over SMTP, whatever is in it."""
+    """Answer the challenge of PLAIN over SMTP, with whatever bytes."""
     with smtplib.SMTP(HOST, port, timeout=TIMEOUT) as client:
         client.ehlo("client.example.com")
-        code, _ = client.docmd("AUTH", "PLAIN " + base64.b64encode(response).decode())
+        client.docmd("AUTH", "PLAIN")
+        code, _ = client.docmd(base64.b64encode(response).decode())
         return ACCEPTED if code == 235 else _read(f"{code} ")
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 from urllib.parse import parse_qsl, quote
@@ -20,6 +21,7 @@ from urllib.parse import parse_qsl, quote
 from aiohttp import web
 
 from mfakit.core.secret import Secret
+from mfakit.mail import journal
 from mfakit.mail.logins import Answer, LoginAttempt, Outcome
 
 __all__ = ["KEY_HEADER", "make_app"]
@@ -52,12 +54,14 @@ def make_app(
         if wanted is not None and not _has_key(request, wanted):
             # SECURITY: not 401. A caller with a wrong key is misconfigured, and its clients must not
             # hear that their passwords are wrong.
+            journal.say("wrong_key", logging.WARNING, path=request.rel_url.path)
             return web.Response(status=403)
         return await handler(request)
 
     async def dovecot(request: web.Request) -> web.Response:
         fields = _read_form(await request.read())
         if fields is None:
+            journal.say("wrong_form", logging.WARNING)
             return web.Response(status=400)
         attempt = LoginAttempt.parse(
             fields["user"],
@@ -111,10 +115,17 @@ def _has_key(request: web.Request, wanted: Secret) -> bool:
 def _read_form(body: bytes) -> dict[str, str | None] | None:
     """Return the four fields; None if this is no such form. What is no UTF-8 is None."""
     try:
-        pairs = dict(parse_qsl(body, keep_blank_values=True, strict_parsing=True, max_num_fields=8))
+        # Latin-1 gives each byte back as it was.
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            encoding="latin-1",
+            max_num_fields=8,
+        )
     except ValueError:
         return None
-    fields = {name.decode("ascii", "replace"): _decode(value) for name, value in pairs.items()}
+    fields = {name: _decode(value.encode("latin-1")) for name, value in pairs}
     return fields if fields.keys() >= set(_FIELDS) else None
 
 

@@ -63,7 +63,7 @@ function auth_password_verify(request, password)
     return dovecot.auth.PASSDB_RESULT_PASSWORD_MISMATCH, "refused"
   end
   -- Down, overloaded, wrong key: the client must not hear that its password is wrong.
-  return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "mfakit is unavailable"
+  return dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE, "mfakit answers " .. tostring(status)
 end
 
 function auth_passdb_lookup(request)
