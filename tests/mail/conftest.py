@@ -61,7 +61,7 @@ class Servers:
 def make_servers(site: Site, **options: object) -> Servers:
     """Start everything; the site may be started already."""
     imap = Dovecot(lua=LUA, url=site.url, key=KEY, **options)  # type: ignore[arg-type]
-    smtp = Postfix(sasl=f"unix:{site.base}/sasl.sock", mail=imap.mail)
+    smtp = Postfix(sasl=f"unix:{site.base}/sasl.sock", lmtp=imap.lmtp)
     imap.set_relay(smtp.relay)
     return Servers(site, imap, smtp)
 

@@ -67,6 +67,7 @@ def make_platform() -> Platform:
         clock=SiteClock(site / "clock"),
         hasher=Argon2Hasher() if (site / "argon2").exists() else CheapHasher(),
         events=log_event,
+        hash_concurrency=1,  # leaves a processor to everything else
     )
 
     async def resolve_account(login: str) -> str | None:

@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 
 HOW_TO_GET_IT = (
-    "as root: apt-get install dovecot-imapd dovecot-pop3d dovecot-submissiond dovecot-auth-lua"
+    "as root: apt-get install dovecot-imapd dovecot-pop3d dovecot-submissiond"
+    " dovecot-lmtpd dovecot-auth-lua"
 )
 HOST = "127.0.0.1"
 _BINARIES = Path("/usr/lib/dovecot")
-_NEEDED = ("imap", "pop3", "submission", "modules/auth/libauthdb_lua.so")
+_NEEDED = ("imap", "pop3", "submission", "lmtp", "modules/auth/libauthdb_lua.so")
 _CONFIGURATION = """
 base_dir = {base}/run
 state_dir = {base}/state
@@ -34,7 +35,7 @@ mail_location = maildir:{base}/mail/%u
 first_valid_uid = 1
 default_login_user = dovenull
 default_internal_user = dovecot
-protocols = imap pop3 submission
+protocols = imap pop3 submission lmtp
 hostname = mail.example.com
 submission_relay_host = {host}
 auth_mechanisms = plain login
@@ -48,7 +49,13 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid=mail gid=mail home={base}/mail/%u
+  # Without allow_all_users delivery asks the passdb whether there is such a user, and it answers no.
+  args = uid=mail gid=mail home={base}/mail/%u allow_all_users=yes
+}}
+service lmtp {{
+  unix_listener {base}/lmtp {{
+    mode = 0666
+  }}
 }}
 service anvil {{
   # The penalty delays everybody behind one address after wrong passwords; see docs/mail-clients.md.
@@ -171,9 +178,9 @@ class Dovecot:
         return (self._base / "log").read_text(errors="replace")
 
     @property
-    def mail(self) -> Path:
-        """The directory with the maildirs."""
-        return self._base / "mail"
+    def lmtp(self) -> Path:
+        """The socket by which mail is delivered."""
+        return self._base / "lmtp"
 
     def set_relay(self, port: int) -> None:
         """Say where submission hands mail on to; before the start."""

@@ -1,14 +1,13 @@
 """A private Postfix for the tests: Debian's binaries, high loopback ports, a directory of its own.
 
 It needs root, as Postfix does, and ends with the process that started it. Mail to example.com is
-delivered into the maildirs of a Dovecot; nothing is ever sent elsewhere.
+delivered to a Dovecot by LMTP; nothing is ever sent elsewhere.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -36,11 +35,8 @@ alias_maps =
 local_recipient_maps =
 default_transport = error:nothing leaves this machine
 virtual_mailbox_domains = example.com
-virtual_mailbox_base = {mail}
-virtual_mailbox_maps = regexp:{base}/mailboxes
-virtual_minimum_uid = 1
-virtual_uid_maps = static:{uid}
-virtual_gid_maps = static:{gid}
+virtual_mailbox_maps = static:all
+virtual_transport = lmtp:unix:{lmtp}
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = {sasl}
 smtpd_sasl_security_options = noanonymous
@@ -65,7 +61,7 @@ bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 error unix - - n - - error
-virtual unix - n n - - virtual
+lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 """
@@ -81,24 +77,19 @@ class Postfix:
 
     Args:
         sasl: Where the SASL service is, as `smtpd_sasl_path` has it ("unix:/…", "inet:host:port").
-        mail: The directory with the maildirs.
+        lmtp: The unix socket that takes mail for example.com.
         processes: How many clients the submission port serves at once.
     """
 
-    def __init__(self, *, sasl: str, mail: Path, processes: int = 100) -> None:
+    def __init__(self, *, sasl: str, lmtp: Path, processes: int = 100) -> None:
         self._base = Path(tempfile.mkdtemp(prefix="postfix-"))
         self._base.chmod(0o755)
         self._process: subprocess.Popen[bytes] | None = None
         self.submission, self.relay = free_port(), free_port()
-        owner = pwd.getpwnam("mail")
         (self._base / "queue").mkdir()
         (self._base / "data").mkdir(mode=0o700)
         shutil.chown(self._base / "data", "postfix")
-        # A maildir is a name that ends with a slash.
-        (self._base / "mailboxes").write_text("/^(.+@example\\.com)$/ $1/\n")
-        main = _MAIN.format(
-            base=self._base, host=HOST, mail=mail, uid=owner.pw_uid, gid=owner.pw_gid, sasl=sasl
-        )
+        main = _MAIN.format(base=self._base, host=HOST, lmtp=lmtp, sasl=sasl)
         (self._base / "main.cf").write_text(main)
         master = _MASTER_CF.format(
             submission=f"{HOST}:{self.submission}",

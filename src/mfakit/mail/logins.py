@@ -1,8 +1,8 @@
 """One login of a mail client, from the server that asks to the answer it gets.
 
 Three answers and no fourth: accepted, refused, unavailable. Whatever goes wrong here or below is
-unavailable, which servers report as a temporary failure. Every refusal is given at a fixed time after
-arrival, so that unknown, wrong, enrolled and not enrolled look alike.
+unavailable, which servers report as a temporary failure. Everything but a yes is given at a fixed time
+after arrival, so that unknown, wrong, enrolled and not enrolled look alike.
 """
 
 from __future__ import annotations
@@ -179,10 +179,10 @@ class MailLogins:
 
     Args:
         platform: What the platform gives.
-        refusal_seconds: When a refusal is given, counted from arrival; after that at its multiples.
+        refusal_seconds: When anything but a yes is given, from arrival; after that at its multiples.
         attempt_seconds: How long an answer may take before the attempt counts as unavailable.
-        working_max: Attempts being decided at once; beyond that an attempt is unavailable at once.
-        held_max: Refusals waiting for their time at once; beyond that they become unavailable.
+        working_max: Attempts being decided at once; more are unavailable.
+        held_max: Answers waiting for their time at once; more are unavailable and do not wait.
     """
 
     def __init__(
@@ -210,17 +210,8 @@ class MailLogins:
     async def judge(self, attempt: LoginAttempt) -> Answer:
         """Answer an attempt. Raises nothing but a cancellation."""
         arrived = time.monotonic()
-        if self.working >= self._working_max:
-            return Answer(outcome=Outcome.UNAVAILABLE, code="queue_full")
-        self.working += 1
-        self._idle.clear()
-        try:
-            answer = await self._answer(attempt)
-        finally:
-            self.working -= 1
-            if not self.working:
-                self._idle.set()
-        return await self._hold(answer, arrived) if answer.outcome is Outcome.REFUSED else answer
+        answer = await self._work(attempt)
+        return answer if answer.outcome is Outcome.ACCEPTED else await self._hold(answer, arrived)
 
     async def aclose(self) -> None:
         """Wait for the attempts that are being decided, then close the platform."""
@@ -230,7 +221,20 @@ class MailLogins:
         if self._platform.aclose is not None:
             await self._platform.aclose()
 
+    async def _work(self, attempt: LoginAttempt) -> Answer:
+        if self.working >= self._working_max:
+            return Answer(outcome=Outcome.UNAVAILABLE, code="queue_full")
+        self.working += 1
+        self._idle.clear()
+        try:
+            return await self._answer(attempt)
+        finally:
+            self.working -= 1
+            if not self.working:
+                self._idle.set()
+
     async def _hold(self, answer: Answer, arrived: float) -> Answer:
+        """Keep an answer until its time. A failure too: who is turned away at once is back at once."""
         if self.held >= self._held_max:
             return Answer(outcome=Outcome.UNAVAILABLE, code="queue_full")
         took = time.monotonic() - arrived

@@ -177,7 +177,7 @@ class MailService:
     def _watch(self) -> None:
         watch = self.metrics.watch
         watch("mfakit_mail_working", "Attempts being decided.", lambda: self._now("working"))
-        watch("mfakit_mail_held", "Refusals that wait for their time.", lambda: self._now("held"))
+        watch("mfakit_mail_held", "Answers that wait for their time.", lambda: self._now("held"))
         watch("mfakit_mail_sasl_connections", "SASL peers.", lambda: self.sasl.connections)
 
     def _now(self, name: str) -> int:
