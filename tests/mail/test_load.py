@@ -146,11 +146,6 @@ def test_200_who_hammer(hashing_site: Site, record_property: Any) -> None:
     record_property("good_p95_ms", round(p95 * 1000, 1))
     record_property("calm_p95_ms", round(calm_p95 * 1000, 1))
     record_property("grown_mib", round(grown, 1))
-    print(
-        f"p95 {p95 * 1000:.1f} ms, calm {calm_p95 * 1000:.1f} ms, +{grown:.0f} MiB",
-        bad,
-        fine.outcomes,
-    )
     assert load.ACCEPTED not in bad.outcomes
     assert set(fine.outcomes) == {load.ACCEPTED}
     # Below what a person notices when the machine is free; here other tests may run beside this one.

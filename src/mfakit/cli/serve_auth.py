@@ -15,7 +15,7 @@ from mfakit.errors import ConfigurationError
 
 __all__ = ["serve_auth"]
 
-_EXTRA = ("aiohttp", "passlib", "prometheus_client")
+_EXTRA = ("aiohttp", "bcrypt", "passlib", "prometheus_client")
 _FILES = ("mfakit.lua", "mfakit-auth.service", "mfakit-auth.toml")
 _LEVELS = ("debug", "info", "warning", "error")
 

@@ -39,6 +39,7 @@ _SCHEMES = (
 _PREFIX = re.compile(
     r"\{(?:ARGON2ID?|BLF-CRYPT|CRYPT|(?:SHA512|SHA256|MD5)-CRYPT)\}", re.IGNORECASE
 )
+_BCRYPT_BYTES = 72
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -57,8 +58,11 @@ def verify_hash(password: str, stored: str) -> bool:
 
     if "\0" in password:
         return False
+    bare = _PREFIX.sub("", stored, count=1)
+    # bcrypt has never looked further; newer libraries raise instead.
+    secret = password.encode()[: _BCRYPT_BYTES if bare.startswith("$2") else None]
     try:
-        return bool(_context().verify(password, _PREFIX.sub("", stored, count=1)))
+        return bool(_context().verify(secret, bare))
     except PasswordValueError:  # longer than any password
         return False
     except (UnknownHashError, ValueError):
