@@ -13,8 +13,8 @@ from mfakit.cli.check_store import check_store
 from mfakit.cli.demo import run_demo
 from mfakit.cli.files import DemoFiles
 from mfakit.cli.options import INTERRUPTED
-from mfakit.cli.upkeep import keys, reset
 from mfakit.cli.serve_auth import serve_auth
+from mfakit.cli.upkeep import keys, reset
 
 __all__ = ["commands"]
 
@@ -23,9 +23,6 @@ __all__ = ["commands"]
 @click.version_option(package_name="mfakit")
 def commands() -> None:
     """Two-step verification for mail platforms."""
-
-
-commands.add_command(serve_auth)
 
 
 @commands.command()
@@ -58,3 +55,4 @@ def demo(*, auto: bool, store: Path) -> None:
 commands.add_command(check_store)
 commands.add_command(keys)
 commands.add_command(reset)
+commands.add_command(serve_auth)

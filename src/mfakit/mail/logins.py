@@ -204,8 +204,8 @@ class MailLogins:
         self._checking = Threads(platform.threads, "mfakit-password")
         self._idle = asyncio.Event()
         self._idle.set()
-        self.working = 0
-        self.held = 0
+        self.working: int = 0
+        self.held: int = 0
 
     async def judge(self, attempt: LoginAttempt) -> Answer:
         """Answer an attempt. Raises nothing but a cancellation."""

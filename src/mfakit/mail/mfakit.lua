@@ -7,7 +7,7 @@
 
 local url = os.getenv("MFAKIT_URL") or "http://127.0.0.1:9143/dovecot"
 local key_file = os.getenv("MFAKIT_KEY_FILE") or "/etc/mfakit/http.key"
-local key, client
+local key, client, column
 
 -- Name of each option in 2.3, in 2.4, milliseconds. 2.3 ignores the names of 2.4, 2.4 dies of those of 2.3.
 local timeouts = {
@@ -15,7 +15,7 @@ local timeouts = {
   { "request_absolute_timeout_msecs", "request_absolute_timeout", 12000 },
 }
 
-local function new_client(column)
+local function new_client()
   local options = {}
   for _, row in ipairs(timeouts) do
     options[row[column]] = column == 1 and row[3] or (row[3] .. "ms")
@@ -27,11 +27,11 @@ function script_init()
   local file = assert(io.open(key_file, "r"), "mfakit: cannot read the key file")
   key = assert(file:read("l"), "mfakit: the key file is empty")
   file:close()
-  local found
-  found, client = pcall(new_client, 1)
-  if not found then
-    client = new_client(2)
+  column = 1
+  if not pcall(new_client) then
+    column = 2
   end
+  client = new_client()
   return 0
 end
 
@@ -51,7 +51,15 @@ local function ask(request, password)
       .. "&service=" .. encode(request.protocol or request.service)
       .. "&remote_ip=" .. encode(request.remote_ip or request.rip)
   )
-  return question:submit():status()
+  local status = question:submit():status()
+  if status >= 9000 then
+    -- Not connected. Dovecot would wait longer before each further try, up to a minute, and keep clients
+    -- waiting with it. A client that is gone has forgotten that.
+    question, client = nil, nil
+    collectgarbage()
+    client = new_client()
+  end
+  return status
 end
 
 function auth_password_verify(request, password)

@@ -54,8 +54,10 @@ class MailService:
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
         self._paths: list[tuple[Path, int]] = []
-        self.metrics = Metrics()
-        self.sasl = SaslServer(self.judge, connections_max=self._settings.sasl.connections_max)
+        self.metrics: Metrics = Metrics()
+        self.sasl: SaslServer = SaslServer(
+            self.judge, connections_max=self._settings.sasl.connections_max
+        )
         self._watch()
 
     async def prepare(self) -> None:
