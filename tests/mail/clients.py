@@ -6,6 +6,7 @@ import base64
 import imaplib
 import poplib
 import smtplib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -100,6 +101,19 @@ def try_raw(port: int, response: bytes) -> str:
         client.docmd("AUTH", "PLAIN")
         code, _ = client.docmd(base64.b64encode(response).decode())
         return ACCEPTED if code == 235 else _read(f"{code} ")
+
+
+def is_ended(session: imaplib.IMAP4) -> bool:
+    """Whether the server ends an open session within seconds; telling it takes effect a moment later."""
+    deadline = time.monotonic() + 10
+    try:
+        while time.monotonic() < deadline:
+            session.noop()
+            time.sleep(0.05)
+    except (imaplib.IMAP4.abort, OSError):
+        session.shutdown()
+        return True
+    return False
 
 
 def try_all(ports: dict[str, tuple[Client, int]], login: str, password: str) -> dict[str, str]:
