@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from mail.clients import ACCEPTED, REFUSED, UNAVAILABLE, is_ended
-from mail.conftest import Servers
+from mail.clients import ACCEPTED, REFUSED, UNAVAILABLE, is_ended, try_imap, try_pop3
+from mail.conftest import LUA, Servers
+from mail.site import KEY
 from mfakit.errors import LabelTakenError, LimitReachedError, WrongCodeError
-from servers.dovecot import HOST
+from mfakit.mail import DoveadmHTTP, EndSessions
+from servers.dovecot import HOST, Dovecot
 from world import PASSWORD
 
 pytestmark = pytest.mark.server
@@ -175,8 +177,6 @@ def test_revoked_while_a_client_polls(servers: Servers) -> None:
 
 def test_an_open_session_ends_when_dovecot_is_told(servers: Servers) -> None:
     """Revoking ends no open session by itself; the sink that speaks to doveadm does."""
-    from mfakit.mail import DoveadmHTTP, EndSessions
-
     site, dovecot = servers.site, servers.dovecot
     ann = site.new_person()
     made = site.passcode(ann)
@@ -239,3 +239,26 @@ def test_nothing_that_fails_is_a_wrong_password(servers: Servers) -> None:
     assert servers.outcome(site.login(bob), PASSWORD) == UNAVAILABLE
     assert servers.outcome(site.login(ann), made.passcode) == ACCEPTED
     assert "no route" not in site.log
+
+
+def test_why_the_auth_cache_stays_off(servers: Servers) -> None:
+    """What the page warns of, with Dovecot 2.3: a cached passcode knows no protocol and no end.
+
+    The sink that tells doveadm flushes it, too.
+    """
+    site = servers.site
+    ann = site.new_person()
+    made = site.passcode(ann, protocols=["imap"])
+    caching = Dovecot(lua=LUA, url=site.url, key=KEY, cache_size="10M")
+    caching.start()
+    try:
+        assert try_pop3(caching.pop3, site.login(ann), made.passcode) == REFUSED
+        assert try_imap(caching.imap, site.login(ann), made.passcode) == ACCEPTED
+        assert try_pop3(caching.pop3, site.login(ann), made.passcode) == ACCEPTED
+        site.mfa.revoke_passcode(ann.id, made.passcode_id)
+        assert try_imap(caching.imap, site.login(ann), made.passcode) == ACCEPTED
+        api = DoveadmHTTP(f"http://{HOST}:{caching.doveadm}/doveadm/v1", caching.API_KEY)
+        api.end_sessions(site.login(ann))
+        assert try_imap(caching.imap, site.login(ann), made.passcode) == REFUSED
+    finally:
+        caching.close()

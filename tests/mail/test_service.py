@@ -326,6 +326,18 @@ def test_a_reload_that_fails_changes_nothing(box: Box, caplog: pytest.LogCapture
     assert caplog.text.count("reload_failed") == 4
 
 
+def test_a_reload_does_not_open_a_port_to_everybody(box: Box) -> None:
+    """The TCP port stays, so its key must stay, whatever the file says now."""
+
+    async def test(service: MailService, session: aiohttp.ClientSession) -> None:
+        box.write(http=f'listen = ["unix:{box.base}/h"]')
+        assert not await service.reload()
+        async with session.post("/dovecot", data=FORM) as response:
+            assert response.status == 403
+
+    _run(box, test)
+
+
 def test_signals(box: Box) -> None:
     """SIGHUP reloads, SIGTERM stops; systemd is told."""
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -19,6 +19,7 @@ from hmac import compare_digest
 from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from mfakit.core.secret import Secret
 from mfakit.mail import journal
@@ -45,11 +46,18 @@ def make_app(
         key: Returns what callers must show; None where the permissions of a socket decide.
         metrics: Returns the text of the metrics and its content type.
     """
+    views = _Views(judge, metrics)
+    app = web.Application(middlewares=[_key_check(key)], client_max_size=BODY_BYTES_MAX)
+    app.router.add_post("/dovecot", views.dovecot)
+    app.router.add_get("/auth/{protocol:dav|eas}", views.auth_request)
+    app.router.add_get("/metrics", views.metrics)
+    app.router.add_get("/health", views.health)
+    return app
 
+
+def _key_check(key: Callable[[], Secret | None]) -> Middleware:
     @web.middleware
-    async def check_key(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def check_key(request: web.Request, handler: Handler) -> web.StreamResponse:
         wanted = key()
         if wanted is not None and not _has_key(request, wanted):
             # SECURITY: not 401. A caller with a wrong key is misconfigured, and its clients must not
@@ -58,7 +66,15 @@ def make_app(
             return web.Response(status=403)
         return await handler(request)
 
-    async def dovecot(request: web.Request) -> web.Response:
+    return check_key
+
+
+class _Views:
+    def __init__(self, judge: Judge, metrics: Callable[[], tuple[bytes, str]]) -> None:
+        self._judge = judge
+        self._metrics = metrics
+
+    async def dovecot(self, request: web.Request) -> web.Response:
         fields = _read_form(await request.read())
         if fields is None:
             journal.say("wrong_form", logging.WARNING)
@@ -70,9 +86,9 @@ def make_app(
             remote_ip=fields["remote_ip"],
             interface="dovecot",
         )
-        return web.Response(status=_STATUS[(await judge(attempt)).outcome])
+        return web.Response(status=_STATUS[(await self._judge(attempt)).outcome])
 
-    async def auth_request(request: web.Request) -> web.Response:
+    async def auth_request(self, request: web.Request) -> web.Response:
         basic = _read_basic(request.headers.get("Authorization", ""))
         if basic is None:  # a client's first request, before it was asked
             return web.Response(status=401, headers=REALM_HEADER)
@@ -82,26 +98,19 @@ def make_app(
             remote_ip=request.headers.get("X-Real-IP"),
             interface="auth_request",
         )
-        answer = await judge(attempt)
+        answer = await self._judge(attempt)
         if answer.outcome is Outcome.ACCEPTED:
             account = {"X-Mfakit-Account": quote(answer.account_id or "", safe="@")}
             return web.Response(status=200, headers=account)
         headers = REALM_HEADER if answer.outcome is Outcome.REFUSED else None
         return web.Response(status=_STATUS[answer.outcome], headers=headers)
 
-    async def show_metrics(_: web.Request) -> web.Response:
-        body, content_type = metrics()
+    async def metrics(self, _: web.Request) -> web.Response:
+        body, content_type = self._metrics()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    async def health(_: web.Request) -> web.Response:
+    async def health(self, _: web.Request) -> web.Response:
         return web.Response()
-
-    app = web.Application(middlewares=[check_key], client_max_size=BODY_BYTES_MAX)
-    app.router.add_post("/dovecot", dovecot)
-    app.router.add_get("/auth/{protocol:dav|eas}", auth_request)
-    app.router.add_get("/metrics", show_metrics)
-    app.router.add_get("/health", health)
-    return app
 
 
 def _has_key(request: web.Request, wanted: Secret) -> bool:

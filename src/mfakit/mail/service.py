@@ -91,7 +91,7 @@ class MailService:
         """Read the file again and make the platform anew. False if that fails: the old one stays."""
         _notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            await self._renew(read_settings(self._path))
+            await self._renew(self._read_again())
         except Exception as error:
             text = str(error) if isinstance(error, MFAKitError) else None
             name = type(error).__name__
@@ -132,6 +132,13 @@ class MailService:
         return answer
 
     # ------------------------------------------------------------------------------------- private
+
+    def _read_again(self) -> Settings:
+        settings = read_settings(self._path)
+        # SECURITY: a socket that is open now must not lose its key by what the file says later.
+        if _listeners(settings) != _listeners(self._settings):
+            raise ConfigurationError("What is listened on changes by a restart only.")
+        return settings
 
     async def _renew(self, settings: Settings) -> None:
         key = read_key(settings)
@@ -184,6 +191,10 @@ class MailService:
 
     def _now(self, name: str) -> int:
         return getattr(self._logins, name, 0)
+
+
+def _listeners(settings: Settings) -> tuple[object, ...]:
+    return settings.http.listen, settings.sasl, settings.http.key_file is None
 
 
 def load_platform(name: str) -> Factory:
