@@ -45,11 +45,23 @@ NEEDS = {
 
 def prepare(base: Path, first_port: int) -> dict[str, str]:
     """Make directories, keys and a certificate once, and the configuration each time."""
+    _make_directories(base)
+    _make_keys(base)
+    ports = {name: str(first_port + offset) for name, offset in PORTS.items()}
+    _write_configuration(base, ports)
+    (base / "mfakit.lua").write_bytes(_run(_mfakit(), "serve-auth", "--show", "mfakit.lua"))
+    return ports
+
+
+def _make_directories(base: Path) -> None:
     base.mkdir(mode=0o755, exist_ok=True)
     for name in ("dovecot", "dovecot-state", "mail", "postfix-queue", "postfix-data"):
         (base / name).mkdir(exist_ok=True)
     shutil.chown(base / "mail", "mail", "mail")
     shutil.chown(base / "postfix-data", "postfix")
+
+
+def _make_keys(base: Path) -> None:
     _keep(base / "mfa.key", KeyRing.generate_entry("example"))
     _keep(base / "http.key", secrets.token_hex(32))
     shutil.chown(base / "http.key", "root", "dovecot")  # Dovecot's auth process reads it
@@ -58,7 +70,9 @@ def prepare(base: Path, first_port: int) -> dict[str, str]:
     _keep(base / "users", _hash_line("ann@example.com") + "\n" + _hash_line("bob@example.com"))
     if not (base / "certificate.pem").exists():
         _make_certificate(base)
-    ports = {name: str(first_port + offset) for name, offset in PORTS.items()}
+
+
+def _write_configuration(base: Path, ports: dict[str, str]) -> None:
     api_key = (base / "api.key").read_text().strip()
     url = f"http://{HOST}:{ports['DOVEADM']}/doveadm/v1"
     (base / "doveadm").write_text(f"{url} {api_key}\n")
@@ -74,8 +88,6 @@ def prepare(base: Path, first_port: int) -> dict[str, str]:
             text = text.replace(f"@{key}@", value)
         (base / name).write_text(text)
     (base / "dovecot.conf").chmod(0o600)  # the API key is in it
-    (base / "mfakit.lua").write_bytes(_run(_mfakit(), "serve-auth", "--show", "mfakit.lua"))
-    return ports
 
 
 def _keep(path: Path, text: str) -> None:
