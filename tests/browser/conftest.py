@@ -61,7 +61,7 @@ def _give_up(missing: str) -> NoReturn:
 
 
 def _browser() -> str:
-    for name in [os.environ.get("BROWSER", ""), *BROWSERS]:
+    for name in [os.environ.get("CHROMIUM", ""), *BROWSERS]:
         if found := shutil.which(name):
             return found
     _give_up("Chromium is missing: apt-get install chromium-headless-shell (or chromium)")
