@@ -18,9 +18,10 @@ def require_operator() -> None:
 
 @views.get("/")
 def accounts() -> str:
-    """List the accounts."""
-    rows = [(one, mfa().status(one.id)) for one in mailboxes().all()]
-    return render_template("admin.html", rows=rows)
+    """List the accounts whose address begins as asked."""
+    wanted = request.args.get("address", "")
+    rows = [(one, mfa().status(one.id)) for one in mailboxes().find(wanted)]
+    return render_template("admin.html", rows=rows, wanted=wanted)
 
 
 @views.route("/<account_id>", methods=["GET", "POST"])

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, account_id TEXT, sender TEXT, subject TEXT, text TEXT, at INTEGER
 );
 """
+_STORE = "INSERT INTO messages (account_id, sender, subject, text, at) VALUES (?, ?, ?, ?, ?)"
 _ACCOUNT = "SELECT accounts.id, address, password_hash, plan, is_admin, opened_at FROM accounts"
 
 
@@ -71,14 +72,13 @@ class Mailboxes:
     def open(self, accounts: Iterable[DemoAccount], password: str) -> None:
         """Make the accounts that are not there yet, with a few messages each."""
         hashed, now = generate_password_hash(password), int(self._clock())
-        for one in accounts:
-            if self.by_address(one.address):
-                continue
-            account_id = secrets.token_hex(8)
-            row = (account_id, one.address, hashed, one.plan, one.is_admin, now)
-            self._run("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?)", *row)
-            for sender, subject, text in MESSAGES:
-                self._store(account_id, sender, subject, text)
+        new = [(secrets.token_hex(8), one) for one in accounts if not self.by_address(one.address)]
+        rows = [(key, one.address, hashed, one.plan, one.is_admin, now) for key, one in new]
+        mails = [(key, *mail, now) for key, _ in new for mail in MESSAGES]
+        with closing(self._connect()) as connection, connection:
+            connection.execute("BEGIN")
+            connection.executemany("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(_STORE, mails)
 
     def by_address(self, address: str) -> Account | None:
         """Return an account, None if there is none."""
@@ -88,9 +88,10 @@ class Mailboxes:
         """Return an account, None if there is none."""
         return self._one(f"{_ACCOUNT} WHERE accounts.id = ?", account_id)
 
-    def all(self) -> list[Account]:
-        """Return every account, by address."""
-        return [Account(*row) for row in self._run(f"{_ACCOUNT} ORDER BY address")]
+    def find(self, address: str, limit: int = 20) -> list[Account]:
+        """Return accounts whose address begins so, in order."""
+        query = f"{_ACCOUNT} WHERE substr(address, 1, ?) = ? ORDER BY address LIMIT ?"
+        return [Account(*row) for row in self._run(query, len(address), address, limit)]
 
     def policy_of(self, account_id: str) -> Policy:
         """Return the policy of an account, for mfakit."""
@@ -142,12 +143,8 @@ class Mailboxes:
         """Put a mail into the inbox of its recipient."""
         account = self.by_address(mail["To"])
         if account:
-            self._store(account.id, mail["From"], mail["Subject"], mail.get_content())
-
-    def _store(self, account_id: str, sender: str, subject: str, text: str) -> None:
-        row = (account_id, sender, subject, text, int(self._clock()))
-        columns = "(account_id, sender, subject, text, at)"
-        self._run(f"INSERT INTO messages {columns} VALUES (?, ?, ?, ?, ?)", *row)
+            row = (mail["From"], mail["Subject"], mail.get_content(), int(self._clock()))
+            self._run(_STORE, account.id, *row)
 
     def _one(self, query: str, *values: Any) -> Account | None:
         rows = self._run(query, *values)

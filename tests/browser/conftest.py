@@ -37,12 +37,13 @@ NEEDED = {
 }
 # address prefix: (plan, how many). Each test takes accounts that no other test has.
 PLANS = {
-    "ann": ("optional", 50),
-    "ben": ("required", 6),
-    "cleo": ("required soon", 3),
-    "dan": ("no trusted devices", 1),
-    "fay": ("no passcodes", 1),
-    "gus": ("unavailable", 3),
+    "ann": ("optional", 120),
+    "ben": ("required", 12),
+    "cleo": ("required soon", 8),
+    "dan": ("no trusted devices", 2),
+    "fay": ("no passcodes", 2),
+    "gus": ("unavailable", 8),
+    "operator": ("required", 8),
 }
 
 
@@ -61,7 +62,7 @@ def _give_up(missing: str) -> NoReturn:
 
 
 def _browser() -> str:
-    for name in [os.environ.get("BROWSER", ""), *BROWSERS]:
+    for name in [os.environ.get("CHROMIUM", ""), *BROWSERS]:
         if found := shutil.which(name):
             return found
     _give_up("Chromium is missing: apt-get install chromium-headless-shell (or chromium)")
@@ -78,21 +79,20 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def smtp() -> Iterator[SmtpSink]:
     sink = SmtpSink()
     yield sink
     sink.stop()
 
 
-@pytest.fixture(scope="module", params=sorted(STARTERS))
+@pytest.fixture(scope="session", params=sorted(STARTERS))
 def server(request: pytest.FixtureRequest, smtp: SmtpSink) -> Iterator[Site]:
     accounts = [
-        (f"{name}{number}@example.com", plan, False)
+        (f"{name}{number}@example.com", plan, name == "operator")
         for name, (plan, many) in PLANS.items()
         for number in range(many)
     ]
-    accounts.append(("operator@example.com", "required", True))
     directory = Path(tempfile.mkdtemp())
     site = Site(request.param, directory, smtp.port, accounts)
     site.unused = {name: iter(range(many)) for name, (_, many) in PLANS.items()}
@@ -114,9 +114,7 @@ def person(chromium: Any, site: Site) -> Iterator[Any]:
     people: list[Person] = []
 
     def make(name: str = "ann", **options: Any) -> Person:
-        address = "operator@example.com"
-        if name != "operator":
-            address = f"{name}{next(site.unused[name])}@example.com"
+        address = f"{name}{next(site.unused[name])}@example.com"
         people.append(Person(chromium, site, address, **options))
         return people[-1]
 

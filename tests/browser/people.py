@@ -211,16 +211,6 @@ class Person:
         assert self.heading == "Success!"
         self.recovery_codes = self.page.locator("#codes li").all_inner_texts()
 
-    def arrive(self) -> None:
-        """Sign in; set up first if that has to be. The operator's phone is known to the site."""
-        phones = self.site.phones
-        self.secret = phones.get(self.address, "")
-        if self.secret:
-            self.sign_in()
-        else:
-            self.set_up()
-            phones[self.address] = self.secret
-
     def confirm(self) -> None:
         """Give a code if the page asks for one."""
         if self.heading == "Confirm that it is you":

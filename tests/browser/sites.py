@@ -67,7 +67,6 @@ class Site:
 
     def __init__(self, name: str, directory: Path, smtp_port: int, accounts: list[Any]) -> None:
         self.name, self.directory = name, directory
-        self.phones: dict[str, str] = {}  # secrets of accounts that several tests use
         self.unused: dict[str, Iterator[int]] = {}  # numbers of accounts that no test has yet
         self.reset_clock()
         (directory / "accounts").write_text(json.dumps(accounts), encoding="utf-8")

@@ -112,9 +112,11 @@ def _others(make: Callable[[str], Person]) -> Iterator[tuple[Person, str]]:
     gus.press("Preferences")
     yield gus, "accounts-unavailable"
     operator = make("operator")
-    operator.arrive()
+    operator.set_up()
     operator.press("Operator")
     yield operator, "operator"
+    operator.fill("Address begins with", ben.address)
+    operator.press("Search")
     operator.press(ben.address)
     yield operator, "operator-account"
 
