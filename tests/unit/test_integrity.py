@@ -205,6 +205,24 @@ def test_reset_and_forget_work_on_what_does_not_open(world: World) -> None:
     assert mfa.status("bob").state == "not_enrolled"
 
 
+@pytest.mark.parametrize("revision", [-(2**63), -1, 0, 2**63 - 1])
+def test_a_revision_out_of_range_stops_one_account_and_no_other(
+    world: World, revision: int
+) -> None:
+    """Whoever can write the database writes -1: the walk goes on, and `reset` mends it."""
+    for account_id in ("ann", "bob"):
+        world.mfa.open_account(account_id)
+    row = world.store.load("ann")
+    assert row is not None
+    world.store.replace(replace(row, revision=revision), expected=row.revision)
+    with pytest.raises(RecordIntegrityError):
+        world.mfa.begin_login("ann", password_verified=True)
+    page = world.mfa.rotate_keys()
+    assert (page.failed, page.unchanged) == ((("ann", "record_integrity"),), 1)
+    world.mfa.reset("ann", actor="op", reason="altered")
+    assert world.mfa.status("ann").state == "not_enrolled"
+
+
 def test_rotation_reseals_everything_and_says_what_it_met(world: World) -> None:
     """After a run the old key can go; codes, passcodes and recovery codes still work."""
     person = world.enroll("ann")

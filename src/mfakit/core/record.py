@@ -253,7 +253,7 @@ def decode_record(stored: StoredRecord, vault: Vault) -> Record:
     """
     key_id, tag, body = _split(stored.document)
     # SECURITY: the tag is checked over the bytes as stored, before any of them is believed.
-    if not vault.tag_matches(
+    if not 1 <= stored.revision < 2**63 or not vault.tag_matches(
         tag, key_id, account_id=stored.account_id, revision=stored.revision, body=body
     ):
         raise RecordIntegrityError

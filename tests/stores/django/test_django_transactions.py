@@ -10,12 +10,15 @@ import django_project
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connections, transaction
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.test import Client, TestCase
 from django.test.utils import CaptureQueriesContext
 from django_rows import CALLS, row
 
 from mfakit.errors import StoreConfigurationError
 from mfakit.storage.django import AsyncDjangoStore, DjangoStore
+
+_STATEMENTS = {"create": "INSERT", "replace": "UPDATE", "delete": "DELETE"}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -137,3 +140,21 @@ def test_an_alias_of_its_own_to_the_same_database(postgres: Any) -> None:
     assert store.load("rolled-back") == row("rolled-back", revision=2)
     assert store.delete("rolled-back", expected=2) is True
     connections["postgres_own"].close()
+
+
+@pytest.mark.parametrize("name", ["create", "replace", "delete"])
+def test_a_write_is_one_statement_also_when_signals_are_listened_to(name: str) -> None:
+    """The ORM would read first, tell the listeners, and then delete whatever has the key."""
+    store, told = DjangoStore(), list[Any]()
+    store.create(row())
+    signals = pre_save, post_save, pre_delete, post_delete
+    for signal in signals:
+        signal.connect(told.append)
+    try:
+        with CaptureQueriesContext(connections["default"]) as queries:
+            assert CALLS[name](store) is True
+    finally:
+        for signal in signals:
+            signal.disconnect(told.append)
+    assert [one["sql"].split()[0] for one in queries] == [_STATEMENTS[name]]
+    assert told == []
