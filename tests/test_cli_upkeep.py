@@ -295,7 +295,7 @@ def test_group_reset_asks_first(platform: Platform, monkeypatch: pytest.MonkeyPa
     platform.enroll("ann")
     reset = [*RESET, "--group-before", "now"]
     assert run(*reset).exit_code == 2
-    monkeypatch.setattr("mfakit.cli.upkeep.is_terminal", lambda: True)
+    monkeypatch.setattr("mfakit.cli.options.is_terminal", lambda: True)
     refused = CliRunner().invoke(commands, [*reset, "--prefix", "a"], input="n\n")
     assert refused.exit_code == 1
     assert "every account that begins with 'a' and enrolled before" in refused.stderr

@@ -1,24 +1,24 @@
 """The `otpauth://` URI that an authenticator app reads from the QR code. It contains the secret.
 
-Built and parsed by pyotp (the only module that knows pyotp); what pyotp lets through and apps or
-attackers would trip over is refused first. Source: the Key URI Format, as Google published it.
+Built by pyotp (the only module that knows it). Parsed here: pyotp has no way to take the short
+secrets that old software made, and lets through what apps or attackers would trip over. Source: the Key URI Format, as Google published it.
 """
 
 from __future__ import annotations
 
-from hashlib import sha1, sha256, sha512
-from typing import Any
-
 from mfakit.core.encoding import decode_base32, parse_label
 from mfakit.core.secret import Secret, Value
 from mfakit.errors import InvalidInputError
+from mfakit.policy import SECRET_BYTES
 
-__all__ = ["ImportedSecret", "build_uri", "parse_account_name", "parse_secret_or_uri"]
+__all__ = ["ImportedSecret", "build_uri", "parse_account_name", "parse_secret_or_uri", "split_uri"]
 
 SECRET_BYTES_LEAST = 16  # RFC 4226 §4 R6: 128 bits
+WEAK_SECRET_BYTES_LEAST = 10  # 80 bits: what apps and servers made before they read R6
 SECRET_BYTES_MOST = 64
 ACCOUNT_NAME_CHARACTERS_MAX = 255
-_HASHES: dict[str, Any] = {"SHA1": sha1, "SHA256": sha256, "SHA512": sha512}
+_DIGITS = {str(digits): digits for digits in range(6, 9)}
+_PERIODS = {str(seconds): seconds for seconds in range(15, 121)}
 _PARAMETERS = {"secret", "issuer", "algorithm", "digits", "period", "image"}
 
 
@@ -53,36 +53,64 @@ def build_uri(
     period_seconds: int,
 ) -> str:
     """Return `otpauth://totp/Issuer:account?secret=…&issuer=…`, spaces as %20, no padding."""
-    from pyotp import TOTP
+    from pyotp import utils
 
-    totp = TOTP(secret_text, digits=digits, digest=_HASHES[algorithm], interval=period_seconds)
-    return totp.provisioning_uri(name=account_name, issuer_name=issuer)
+    return utils.build_uri(
+        secret_text,
+        account_name,
+        issuer=issuer,
+        algorithm=algorithm.lower(),
+        digits=digits,
+        period=period_seconds,
+    )
 
 
-def parse_secret_or_uri(text: Secret | None) -> ImportedSecret:
+def parse_secret_or_uri(text: Secret | None, *, allow_weak: bool = False) -> ImportedSecret:
     """Read a base32 key or an `otpauth://totp/` URI.
 
     Raises:
-        InvalidInputError: Neither, or the secret has fewer than 128 or more than 512 bits.
+        InvalidInputError: Neither, or the secret has fewer than 128 bits (80 if `allow_weak`) or
+            more than 512.
     """
+    least = WEAK_SECRET_BYTES_LEAST if allow_weak is True else SECRET_BYTES_LEAST
     imported = None if text is None else _parse(text)
-    if (
-        imported is None
-        or not SECRET_BYTES_LEAST <= len(imported.secret.reveal()) <= SECRET_BYTES_MOST
-    ):
+    if imported is None or not least <= len(imported.secret.reveal()) <= SECRET_BYTES_MOST:
         raise InvalidInputError("secret_or_uri")
     return imported
 
 
 def _parse(text: Secret) -> ImportedSecret | None:
-    if not text.reveal().lower().startswith(b"otpauth:"):
-        secret = decode_base32(text)
-        return None if secret is None else ImportedSecret(secret=secret)
-    return _parse_uri(text) if _is_plain_uri(text) else None
+    if text.reveal().lower().startswith(b"otpauth:"):
+        return _parse_uri(text)
+    secret = decode_base32(text)
+    return None if secret is None else ImportedSecret(secret=secret)
 
 
-def _is_plain_uri(text: Secret) -> bool:
+def _parse_uri(text: Secret) -> ImportedSecret | None:
     """Each parameter known and there once, and the two issuers equal when both are there."""
+    parts = split_uri(text)
+    if parts is None:
+        return None
+    kind, label, parameters = parts
+    before, colon, _ = label.partition(":")
+    if kind != "totp" or not set(parameters) <= _PARAMETERS:
+        return None
+    if colon and parameters.get("issuer", before) != before:
+        return None
+    secret = decode_base32(Secret(parameters.get("secret", "").encode()))
+    algorithm = parameters.get("algorithm") or "SHA1"
+    digits = _DIGITS.get(parameters.get("digits") or "6")
+    period = _PERIODS.get(parameters.get("period") or "30")
+    if secret is None or algorithm not in SECRET_BYTES or digits is None or period is None:
+        return None
+    return ImportedSecret(secret=secret, algorithm=algorithm, digits=digits, period_seconds=period)
+
+
+def split_uri(text: Secret) -> tuple[str, str, dict[str, str]] | None:
+    """Take an `otpauth://` URI apart: kind in lower case, label, parameters; None if it is none.
+
+    A parameter that is there twice could mean one thing here and another in the app: None, too.
+    """
     from urllib.parse import parse_qsl, unquote, urlsplit
 
     try:
@@ -91,31 +119,8 @@ def _is_plain_uri(text: Secret) -> bool:
             parts.query, keep_blank_values=True, strict_parsing=True, max_num_fields=16
         )
     except ValueError:
-        return False
-    names = [name for name, _ in pairs]
-    before, colon, _ = unquote(parts.path.removeprefix("/")).partition(":")
-    issuer = dict(pairs).get("issuer", before)
-    return (
-        parts.netloc.lower() == "totp"
-        and len(set(names)) == len(names)
-        and set(names) <= _PARAMETERS
-        and (not colon or issuer == before)
-    )
-
-
-def _parse_uri(text: Secret) -> ImportedSecret | None:
-    from pyotp import TOTP, parse_uri
-
-    try:
-        otp = parse_uri(text.reveal().decode())
-    except Exception:  # pyotp raises what its parsers raise, with the text in the message
         return None
-    secret = decode_base32(Secret(otp.secret.encode())) if isinstance(otp, TOTP) else None
-    if not isinstance(otp, TOTP) or secret is None:
+    parameters = dict(pairs)
+    if parts.scheme != "otpauth" or len(parameters) < len(pairs):
         return None
-    algorithm = otp.digest().name.upper()
-    if algorithm not in _HASHES or otp.digits not in {6, 7, 8} or not 15 <= otp.interval <= 120:
-        return None
-    return ImportedSecret(
-        secret=secret, algorithm=algorithm, digits=otp.digits, period_seconds=otp.interval
-    )
+    return parts.netloc.lower(), unquote(parts.path.removeprefix("/")), parameters

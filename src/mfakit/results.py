@@ -169,12 +169,13 @@ class ClientSignedIn:
 
 @frozen(kw_only=True)
 class AuthenticatorInfo:
-    """One authenticator, for lists."""
+    """One authenticator, for lists. `is_weak` says that its secret has fewer than 128 bits."""
 
     authenticator_id: str
     label: str
     created_at: datetime
     last_used_at: datetime | None
+    is_weak: bool = False
 
 
 @frozen(kw_only=True)

@@ -11,8 +11,10 @@ from mfakit.core.guards import is_required_now
 from mfakit.core.lifecycle import Ability
 from mfakit.core.passcode import find_passcode, parse_passcode
 from mfakit.core.record import Authenticator, Passcode, Record, StoredRecord, key_ids_of
+from mfakit.core.sealing import NONCE_BYTES
 from mfakit.core.secret import Secret
 from mfakit.core.throttle import retry_at
+from mfakit.provisioning import SECRET_BYTES_LEAST
 from mfakit.results import (
     AccountSummary,
     AuthenticatorInfo,
@@ -30,6 +32,8 @@ __all__ = [
     "status",
     "trusted_device_infos",
 ]
+
+TAG_BYTES = 16  # of AES-GCM
 
 
 def status(case: Case, document_key_id: str | None) -> Status:
@@ -62,7 +66,14 @@ def _authenticator_info(one: Authenticator) -> AuthenticatorInfo:
         label=one.label,
         created_at=to_datetime(one.created_at),
         last_used_at=_moment(one.last_used_at),
+        is_weak=_secret_bytes(one) < SECRET_BYTES_LEAST,
     )
+
+
+def _secret_bytes(one: Authenticator) -> int:
+    """Return the length of a sealed secret: sealing hides what it is, not how long."""
+    encoded = one.sealed_secret.partition(".")[2]
+    return 3 * len(encoded) // 4 - NONCE_BYTES - TAG_BYTES
 
 
 def passcode_infos(record: Record) -> tuple[PasscodeInfo, ...]:

@@ -738,6 +738,7 @@ class AsyncMFA(AsyncDriver):
         actor: str,
         reason: str,
         label: str = "Authenticator",
+        allow_weak: bool = False,
     ) -> AuthenticatorAdded:
         """Take over an authenticator that the owner uses already; two-step is then on.
 
@@ -749,6 +750,8 @@ class AsyncMFA(AsyncDriver):
             actor: Who does it, 1-64 characters.
             reason: Why, 1-200 characters.
             label: Name in lists, 1-64 characters.
+            allow_weak: Take a key of 80-127 bits, too. Its authenticator is `is_weak` until it is
+                replaced (RFC 4226 §4 R6 asks for 128).
 
         Raises:
             InvalidInputError: No key, no URI, or too short a key.
@@ -758,7 +761,7 @@ class AsyncMFA(AsyncDriver):
             UnavailableError: Try again later.
         """
         secret_or_uri, given = "", parse_secret_text(secret_or_uri)
-        imported = parse_secret_or_uri(given)
+        imported = parse_secret_or_uri(given, allow_weak=allow_weak)
         by, label = parse_authority(actor, reason), parse_label(label)
         account_id = parse_account_id(account_id)
         return await self._run(

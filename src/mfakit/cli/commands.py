@@ -7,22 +7,43 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import click
+from click.shell_completion import get_completion_class
 from rich.console import Console
 
+from mfakit.cli.accounts import devices, passcodes, status, verify
 from mfakit.cli.check_store import check_store
+from mfakit.cli.config import Configuration
 from mfakit.cli.demo import run_demo
+from mfakit.cli.doctor import doctor
 from mfakit.cli.files import DemoFiles
+from mfakit.cli.keys import keys
+from mfakit.cli.moving import export_accounts, import_accounts
 from mfakit.cli.options import INTERRUPTED
+from mfakit.cli.report import report
 from mfakit.cli.serve_auth import serve_auth
-from mfakit.cli.upkeep import keys, reset
+from mfakit.cli.upkeep import reset
+from mfakit.errors import ConfigurationError
 
 __all__ = ["commands"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mfakit")
-def commands() -> None:
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="MFAKIT_CONFIG",
+    show_envvar=True,
+    metavar="FILE",
+    help="TOML: store, keys, realm, and a table [policy]. Options and variables come first.",
+)
+@click.pass_context
+def commands(context: click.Context, *, config: Path | None) -> None:
     """Two-step verification for mail platforms."""
+    try:
+        context.obj = None if config is None else Configuration.read(config)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @commands.command()
@@ -52,7 +73,31 @@ def demo(*, auto: bool, store: Path) -> None:
     raise SystemExit(0 if is_done else 1)
 
 
-commands.add_command(check_store)
-commands.add_command(keys)
-commands.add_command(reset)
-commands.add_command(serve_auth)
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    """Print what makes a shell complete these commands.
+
+    As in: mfakit completion bash > ~/.local/share/bash-completion/completions/mfakit
+    """
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(commands, {}, "mfakit", "_MFAKIT_COMPLETE").source())
+
+
+_COMMANDS: tuple[click.Command, ...] = (
+    check_store,
+    devices,
+    doctor,
+    export_accounts,
+    import_accounts,
+    keys,
+    passcodes,
+    report,
+    reset,
+    serve_auth,
+    status,
+    verify,
+)
+for _one in _COMMANDS:
+    commands.add_command(_one)

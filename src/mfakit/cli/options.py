@@ -1,16 +1,19 @@
-"""What commands have in common: the store, the keys, JSON, and how they end."""
+"""What commands have in common: the store, the keys, JSON, who asks, and how they end."""
 
 from __future__ import annotations
 
+import getpass
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mfakit.cli.config import Configuration, configured
 from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError
 from mfakit.keyring import KeyRing
 from mfakit.service import MFA
@@ -19,39 +22,73 @@ from mfakit.storage.sqlite import SQLiteStore
 from mfakit.testing.contract.bridge import bridge
 from mfakit.testing.contract.factory import Named, is_asynchronous
 
-__all__ = ["INTERRUPTED", "json_option", "on_a_store", "status"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "INTERRUPTED",
+    "Option",
+    "authority_options",
+    "confirm",
+    "is_terminal",
+    "json_option",
+    "key_ring",
+    "keys_option",
+    "on_a_store",
+    "opened",
+    "status",
+    "store_options",
+    "yes_option",
+]
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 DONE, FAILED, INTERRUPTED = 0, 1, 130  # 130: 128 + SIGINT, as shells report it; 2 is click's
 KEYS_VARIABLE = "MFAKIT_KEYS"
 
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+yes_option: Option = click.option("--yes", is_flag=True, help="Do not ask.")
+keys_option: Option = click.option(
+    "--keys",
+    default=partial(configured, "keys"),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help=f"The key ring, newest key first; without it the variable {KEYS_VARIABLE}.",
+)
 _STORE_OPTIONS = (
     click.option(
         "--store",
         envvar="MFAKIT_STORE",
         show_envvar=True,
+        default=partial(configured, "store"),
         required=True,
         metavar="URL|MODULE:FACTORY",
-        help="sqlite:///relative.db, sqlite:////absolute.db, or a function without arguments that"
-        " returns a store, or the platform's own MFA.",
+        help="sqlite:///relative.db, sqlite:////absolute.db, postgresql://…, mariadb://…, or a"
+        " function without arguments that returns a store, or the platform's own MFA.",
     ),
-    click.option(
-        "--keys",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help=f"The key ring, newest key first; without it the variable {KEYS_VARIABLE}.",
-    ),
+    keys_option,
     click.option(
         "--realm",
         envvar="MFAKIT_REALM",
         show_envvar=True,
-        default="mail",
-        show_default=True,
+        default=lambda: configured("realm") or "mail",
+        show_default="mail",
         help="As the platform names it.",
     ),
     json_option,
 )
+_AUTHORITY_OPTIONS = (
+    click.option("--reason", required=True, help="Why; kept in each account's history."),
+    click.option("--actor", default=getpass.getuser, help="Who does it; by default your name."),
+)
+
+
+def _with(options: tuple[Option, ...], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+store_options: Option = partial(_with, _STORE_OPTIONS)
+authority_options: Option = partial(_with, _AUTHORITY_OPTIONS)
 
 
 def on_a_store(command: Callable[..., int]) -> Callable[..., None]:
@@ -60,12 +97,10 @@ def on_a_store(command: Callable[..., int]) -> Callable[..., None]:
     @status
     @wraps(command)
     def run(*, store: str, keys: Path | None, realm: str, **rest: Any) -> int:
-        with _opened(store, keys, realm) as mfa:
+        with opened(store, keys, realm) as mfa:
             return command(mfa=mfa, **rest)
 
-    for option in reversed(_STORE_OPTIONS):
-        run = option(run)
-    return run
+    return store_options(run)
 
 
 def status(command: Callable[..., int]) -> Callable[..., None]:
@@ -91,42 +126,93 @@ def status(command: Callable[..., int]) -> Callable[..., None]:
     return run
 
 
+def is_terminal() -> bool:
+    """Say whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is destroyed, unless `--yes` says it all; end the command on a no."""
+    if yes:
+        return
+    if not is_terminal():
+        raise click.UsageError("There is no terminal to ask at. Add --yes if you mean it.")
+    click.confirm(question, abort=True, err=True)
+
+
 @contextmanager
-def _opened(target: str, keys: Path | None, realm: str) -> Iterator[MFA]:
-    opened = _open(target)
-    if isinstance(opened, MFA):
+def opened(target: str, keys: Path | None, realm: str) -> Iterator[MFA]:
+    """Open what `--store` names, close it afterwards.
+
+    Raises:
+        ConfigurationError: It cannot be opened; the text says why.
+    """
+    made = _open(target)
+    if isinstance(made, MFA):
         if keys is not None:
             raise ConfigurationError("That MFA has its own keys: leave --keys out.")
-        yield opened
+        yield made
         return
-    store = bridge(lambda: opened) if is_asynchronous(opened) else opened
+    store = bridge(lambda: made) if is_asynchronous(made) else made
+    found = click.get_current_context().find_object(Configuration)
+    policy = (found or Configuration({})).policy()
     try:
-        yield MFA(store, _key_ring(keys), realm=realm)
+        yield MFA(store, key_ring(keys), realm=realm, policy=policy)
     finally:
         getattr(store, "close", _nothing)()
 
 
 def _open(target: str) -> Any:
-    scheme, found, place = target.partition("://")
-    if not found:
+    scheme, is_url, _ = target.partition("://")
+    if not is_url:
         return Named(target)()
     if scheme not in _SCHEMES:
         raise ConfigurationError(f"No store for {scheme}: URLs; give MODULE:FACTORY.")
-    return _SCHEMES[scheme](place)
+    return _SCHEMES[scheme](target)
 
 
-def _open_sqlite(place: str) -> Store:
-    path = Path(place.removeprefix("/"))
+def _open_sqlite(target: str) -> Store:
+    path = Path(target.partition("://")[2].removeprefix("/"))
     if not path.is_file():
         # A new, empty file would make every account look done.
         raise ConfigurationError(f"There is no file {path}.")
     return SQLiteStore(path)
 
 
-_SCHEMES: dict[str, Callable[[str], Store]] = {"sqlite": _open_sqlite}
+def _open_sqlalchemy(target: str) -> Store:
+    try:
+        from sqlalchemy import create_engine, make_url
+        from sqlalchemy.exc import ArgumentError
+
+        from mfakit.storage.sqlalchemy import SQLAlchemyStore
+    except ImportError as error:
+        raise ConfigurationError(_NO_DRIVER.format(error.name)) from error
+    try:
+        url = make_url(target)
+        url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+        engine = create_engine(url)
+    except ImportError as error:
+        raise ConfigurationError(_NO_DRIVER.format(error.name)) from error
+    except (ArgumentError, ValueError):
+        raise ConfigurationError("That is no URL of a database.") from None
+    click.get_current_context().call_on_close(engine.dispose)
+    return SQLAlchemyStore(engine)
 
 
-def _key_ring(keys: Path | None) -> KeyRing:
+_NO_DRIVER = "{} not found: pip install 'mfakit[postgres]' or 'mfakit[mariadb]'"
+_DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "mariadb": "mariadb+pymysql",
+    "mysql": "mysql+pymysql",
+}
+_SCHEMES: dict[str, Callable[[str], Store]] = {
+    "sqlite": _open_sqlite,
+    **dict.fromkeys((*_DRIVERS, *_DRIVERS.values()), _open_sqlalchemy),
+}
+
+
+def key_ring(keys: Path | None) -> KeyRing:
+    """Read the key ring of a file, or of the environment."""
     return KeyRing.from_environment(KEYS_VARIABLE) if keys is None else KeyRing.from_file(keys)
 
 

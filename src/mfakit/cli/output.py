@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import click
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["printable", "show", "table"]
+__all__ = ["as_json_value", "printable", "show", "table", "when"]
 
 
 def show(data: Mapping[str, object], shown: Iterable[RenderableType], *, as_json: bool) -> None:
@@ -38,3 +40,19 @@ def printable(text: str) -> Text:
     return Text(
         "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
     )
+
+
+def when(moment: datetime | None) -> str:
+    """Return a moment for people, to the minute, in UTC; nothing for None."""
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def as_json_value(value: Any) -> Any:
+    """Return a value as JSON can write it: moments in ISO 8601, tuples as lists."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: as_json_value(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json_value(one) for one in value]
+    return value

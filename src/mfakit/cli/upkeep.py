@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from shlex import quote
+from typing import Any
 
 import click
 from attrs import define, field
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mfakit.cli.options import DONE, FAILED, INTERRUPTED, on_a_store
+from mfakit.cli.options import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    authority_options,
+    confirm,
+    on_a_store,
+    yes_option,
+)
 from mfakit.cli.output import printable, show, table
 from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError
 from mfakit.results import MaintenancePage
 from mfakit.service import MFA
 
-__all__ = ["keys", "reset"]
+__all__ = ["Tally", "keys", "reset", "resumable", "walk"]
 
 Step = Callable[[str | None, int], MaintenancePage]
+_AGAIN = "Run it again for these: the others are then unchanged."
 _PAGE = "{task.description}: {task.fields[counts]}"
 
 
@@ -74,12 +82,12 @@ class Tally:
             "cursor": self.cursor,
         }
 
-    def as_text(self) -> Iterator[RenderableType]:
-        """The same for people."""
+    def as_text(self, again: str = _AGAIN) -> Iterator[RenderableType]:
+        """The same for people; `again` says what to do about accounts that failed."""
         yield printable(f"{self.status.capitalize()}: {self.counts}.")
         if self.failed:
             yield table(("account", "failed by"), self.failed)
-            yield "Run it again for these: the others are then unchanged."
+            yield again
         if self.status != "complete":
             again = "the same command" if self.cursor is None else f"--cursor={quote(self.cursor)}"
             yield printable(f"{self.reason} Go on with {again}")
@@ -156,37 +164,68 @@ def moment(text: str) -> datetime:
 
 
 @click.command()
+@click.argument("account_id", required=False)
 @on_a_store
 @resumable
+@authority_options
+@yes_option
 @click.option(
     "--group-before",
     "before",
     type=moment,
     metavar="MOMENT",
-    required=True,
-    help="Reset accounts that enrolled before this moment (ISO 8601 with a zone, or: now).",
+    help="Instead of one account: all that enrolled before this moment (ISO 8601 with a zone, or:"
+    " now).",
 )
-@click.option("--prefix", default="", help="Only accounts whose ids begin so.")
-@click.option("--reason", required=True, help="Kept in each account's history.")
-@click.option("--actor", default=getpass.getuser, help="Who does it; by default your user name.")
+@click.option("--prefix", default="", help="Of a group: only accounts whose ids begin so.")
 @click.option("--reenroll", is_flag=True, help="The next sign-in must set two-step up again.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def reset(  # the options above are its form
-    *,
-    mfa: MFA,
+def reset(
+    *, account_id: str | None, before: datetime | None, prefix: str, yes: bool, **rest: Any
+) -> int:
+    """Take two-step verification off one account, or off a group, at once.
+
+    Check first who asks: whoever has the password signs in with nothing more from then on. Repeating
+    it does no harm.
+    """
+    if (account_id is None) == (before is None):
+        raise click.UsageError("Name an account, or a group by --group-before.")
+    if account_id is not None:
+        confirm(_WHAT_GOES.format("account", repr(account_id)), yes=yes)
+        wanted = ("mfa", "actor", "reason", "reenroll", "as_json")
+        return _reset_one(account_id, **{name: rest[name] for name in wanted})
+    assert before is not None
+    which = f"account that begins with {prefix!r} and" if prefix else "account that"
+    confirm(_WHAT_GOES.format("every", f"{which} enrolled before {before.isoformat()}"), yes=yes)
+    return _reset_group(before, prefix, **rest)
+
+
+_WHAT_GOES = (
+    "Authenticators, recovery codes, passcodes and trusted devices of {} {} will be gone. Go on?"
+)
+
+
+def _reset_one(
+    account_id: str, *, mfa: MFA, actor: str, reason: str, reenroll: bool, as_json: bool
+) -> int:
+    mfa.reset(account_id, actor=actor, reason=reason, reenroll=reenroll)
+    state = mfa.status(account_id).state
+    told = printable(f"{account_id}: reset. Two-step verification is off; every session has ended.")
+    show({"account_id": account_id, "state": state}, [told], as_json=as_json)
+    return DONE
+
+
+def _reset_group(
     before: datetime,
     prefix: str,
-    reason: str,
+    *,
+    mfa: MFA,
     actor: str,
+    reason: str,
     reenroll: bool,
-    yes: bool,
     cursor: str | None,
     page_size: int,
     as_json: bool,
 ) -> int:
-    """Take two-step verification off a group of accounts, at once. Repeating it does no harm."""
-    if not yes:
-        _confirm(before, prefix)
     tally = walk(
         lambda at, size: mfa.reset_group(
             actor=actor,
@@ -203,20 +242,3 @@ def reset(  # the options above are its form
     )
     show(tally.as_data(), tally.as_text(), as_json=as_json)
     return tally.exit_status
-
-
-def is_terminal() -> bool:
-    """Say whether somebody can be asked."""
-    return sys.stdin.isatty()
-
-
-def _confirm(before: datetime, prefix: str) -> None:
-    if not is_terminal():
-        raise click.UsageError("There is no terminal to ask at. Add --yes if you mean it.")
-    which = f"account that begins with {prefix!r} and" if prefix else "account that"
-    click.confirm(
-        f"Authenticators, recovery codes, passcodes and trusted devices of every {which}"
-        f" enrolled before {before.isoformat()} will be gone. Go on?",
-        abort=True,
-        err=True,
-    )

@@ -1,0 +1,67 @@
+"""The table of formats: name, reader, and what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+from attrs import frozen
+
+from mfakit.errors import ConfigurationError
+from mfakit.migration import apps, files, tables
+from mfakit.migration.rows import Reading, Source
+
+__all__ = ["FORMATS", "Format"]
+
+
+@frozen
+class Format:
+    """One format.
+
+    Args:
+        text: What it is, for people.
+        reader: What makes rows of a source.
+        needs: Modules that the reader imports on use.
+    """
+
+    text: str
+    reader: Callable[[Source], Iterator[Reading]]
+    needs: tuple[str, ...] = ()
+
+    def read(self, source: Source) -> Iterator[Reading]:
+        """Read a source, row by row.
+
+        Raises:
+            ConfigurationError: A module is missing, or the source is not of this format.
+        """
+        missing = [name for name in self.needs if not _is_there(name)]
+        if missing:
+            raise ConfigurationError(f"{missing[0]} not found: pip install 'mfakit[import]'")
+        return self.reader(source)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
+
+
+FORMATS: dict[str, Format] = {
+    "csv": Format("CSV with account_id, label, secret_or_uri; `mfakit export`", files.read_csv),
+    "otpauth": Format("otpauth:// URIs, one a line", apps.read_uris, ("google.protobuf",)),
+    "google": Format("otpauth-migration:// URIs, one a line", apps.read_uris, ("google.protobuf",)),
+    "qr": Format(
+        "QR image, or a directory of them", apps.read_qr, ("PIL", "zxingcpp", "google.protobuf")
+    ),
+    "aegis": Format("plain JSON export of Aegis", apps.read_aegis),
+    "2fas": Format("plain backup of 2FAS", apps.read_2fas),
+    "django-otp": Format("table, or dumpdata JSON", tables.read_django_otp, ("sqlalchemy",)),
+    "allauth": Format("table, or dumpdata JSON", tables.read_allauth, ("sqlalchemy",)),
+    "flask-security": Format(
+        "table of users; sealed by passlib", tables.read_flask_security, ("sqlalchemy", "passlib")
+    ),
+    "pskc": Format("PSKC, RFC 6030", files.read_pskc, ("pskc", "defusedxml")),
+    "oath-csv": Format("serial, hex key, type, digits, period", files.read_oath_csv),
+    "ldif": Format("directory entries with clear secrets", files.read_ldif, ("ldif",)),
+}

@@ -1,0 +1,66 @@
+"""One row to one account."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+from mfakit import errors
+from mfakit.migration.rows import Row
+from mfakit.service import MFA
+
+__all__ = ["Outcome", "import_row"]
+
+# The whole store is out of reach: the next row would fail as this one. Everything else is the row's.
+_NOT_OF_THE_ROW = (
+    errors.StoreUnavailableError,
+    errors.ConfigurationError,
+    errors.PolicyUnavailableError,
+)
+_WEAK = "The secret has fewer than 128 bits. Say --allow-weak, or have the owner enrol anew."
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What became of a row. `reason` is static text, "" unless it failed."""
+
+    status: Literal["imported", "unchanged", "failed"]
+    reason: str = ""
+
+
+def import_row(
+    mfa: MFA, row: Row, account_id: str, *, actor: str, reason: str, allow_weak: bool = False
+) -> Outcome:
+    """Take over one authenticator. One that the account has already changes nothing.
+
+    Args:
+        mfa: The platform's, or a rehearsal of it.
+        row: What a reader made.
+        account_id: The platform's id of the account.
+        actor: Who does it.
+        reason: Why; kept in the account's history.
+        allow_weak: Take secrets under 128 bits, too.
+
+    Raises:
+        StoreUnavailableError, ConfigurationError, PolicyUnavailableError: Nothing can be imported now;
+            go on with the same row later.
+    """
+    if row.is_weak and not allow_weak:
+        return Outcome(status="failed", reason=_WEAK)
+    try:
+        mfa.import_authenticator(
+            account_id,
+            row.uri,
+            actor=actor,
+            reason=reason,
+            label=row.label or "Authenticator",
+            allow_weak=allow_weak,
+        )
+    except errors.DuplicateSecretError:
+        return Outcome(status="unchanged")
+    except _NOT_OF_THE_ROW:
+        raise
+    except errors.MFAKitError as error:
+        return Outcome(status="failed", reason=str(error))
+    return Outcome(status="imported")

@@ -1,0 +1,181 @@
+"""The one form that every format becomes: whose, which secret, which parameters, from where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import field, frozen
+
+from mfakit.core.encoding import decode_base32, encode_base32
+from mfakit.core.secret import Secret
+from mfakit.errors import ConfigurationError
+from mfakit.policy import SECRET_BYTES
+from mfakit.provisioning import (
+    SECRET_BYTES_LEAST,
+    SECRET_BYTES_MOST,
+    WEAK_SECRET_BYTES_LEAST,
+    build_uri,
+)
+
+__all__ = ["BadRow", "Reading", "Row", "Source", "as_number", "make_row"]
+
+_DIGITS, _PERIODS = range(6, 9), range(15, 121)
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+@frozen(kw_only=True)
+class Source:
+    """What to read, and what a format needs to know to read it.
+
+    Args:
+        place: Path of a file (of a directory for `qr`), or URL of a database for a table.
+        table: Name of the table; None is the one that the format's software makes.
+        id_field: Column or attribute that names the account; None is the format's own.
+        secret_field: Column or attribute that holds the secret; None is the format's own.
+        passphrase: What opens secrets that are stored sealed, or None.
+        decrypt: Turns a secret as it is stored into the base32 text that it stands for.
+    """
+
+    place: str
+    table: str | None = None
+    id_field: str | None = None
+    secret_field: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
+    decrypt: Callable[[str], str] = _as_it_is
+
+    @property
+    def path(self) -> Path:
+        """The place as a path."""
+        return Path(self.place)
+
+    def text(self) -> str:
+        """Read the file.
+
+        Raises:
+            ConfigurationError: It cannot be read, or is no UTF-8.
+        """
+        try:
+            return self.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            raise ConfigurationError(f"{self.place} cannot be read as text.") from None
+
+
+@frozen(kw_only=True)
+class Row:
+    """One authenticator to take over.
+
+    Attributes:
+        source: Where it stands, for people: "line 3".
+        account: Whose, as the source names the account.
+        uri: Secret and parameters as an `otpauth://totp/` URI. Holds the secret.
+        label: Name of the authenticator, or "".
+        issuer: Whom the app names beside the account, or "".
+        is_weak: The secret has fewer than 128 bits.
+    """
+
+    source: str
+    account: str
+    uri: str = field(repr=False)
+    label: str
+    issuer: str
+    is_weak: bool
+
+
+@frozen(kw_only=True)
+class BadRow:
+    """One entry that cannot be taken over, and why. `reason` is static text."""
+
+    source: str
+    account: str
+    reason: str
+
+
+Reading = Row | BadRow
+
+
+def make_row(
+    source: str,
+    account: object,
+    secret: bytes | str | None,
+    *,
+    label: object = "",
+    issuer: object = "",
+    kind: object = "totp",
+    algorithm: object = "SHA1",
+    digits: object = 6,
+    period: object = 30,
+) -> Reading:
+    """Return a row, or why there is none.
+
+    Args:
+        source: Where it stands.
+        account: Whose.
+        secret: The key, or its base32 text.
+        label: Name of the authenticator.
+        issuer: Whom the app names.
+        kind: "totp" in any case; everything else is refused.
+        algorithm: As "SHA1", "sha-256", "HMAC-SHA512".
+        digits: Length of the codes.
+        period: Seconds.
+    """
+    whose = "" if account is None else str(account)
+    text, secret = secret if isinstance(secret, str) else None, _key(secret)
+    hashed = _algorithm(algorithm)
+    length, seconds = as_number(digits), as_number(period)
+    checks = (
+        (str(kind).lower() != "totp", "Not time-based (TOTP). The owner must enrol anew."),
+        (not whose, "No account is named."),
+        (not secret, "The secret is not base32." if text else "There is no secret."),
+        (hashed not in SECRET_BYTES, "The hash is none of SHA1, SHA256, SHA512."),
+        (length not in _DIGITS, "Codes have 6, 7 or 8 digits."),
+        (seconds not in _PERIODS, "A code lives 15 to 120 seconds."),
+        (len(secret) > SECRET_BYTES_MOST, "The secret is longer than 512 bits."),
+        (len(secret) < WEAK_SECRET_BYTES_LEAST, "The secret is shorter than 80 bits."),
+    )
+    reason = next((reason for is_so, reason in checks if is_so), None)
+    if reason is not None:
+        return BadRow(source=source, account=whose, reason=reason)
+    return Row(
+        source=source,
+        account=whose,
+        uri=_uri(secret, hashed, length or 0, seconds or 0),
+        label=str(label or ""),
+        issuer=str(issuer or ""),
+        is_weak=len(secret) < SECRET_BYTES_LEAST,
+    )
+
+
+def _uri(secret: bytes, algorithm: str, digits: int, period_seconds: int) -> str:
+    return build_uri(
+        encode_base32(Secret(secret)),
+        account_name="account",
+        issuer="import",
+        algorithm=algorithm,
+        digits=digits,
+        period_seconds=period_seconds,
+    )
+
+
+def _key(secret: bytes | str | None) -> bytes:
+    if isinstance(secret, str):
+        decoded = decode_base32(Secret(secret.encode("utf-8", "replace")))
+        return b"" if decoded is None else decoded.reveal()
+    return secret or b""
+
+
+def _algorithm(value: object) -> str:
+    return str(value or "SHA1").upper().replace("HMAC", "").replace("-", "").replace("_", "")
+
+
+def as_number(value: object) -> int | None:
+    """Return a whole number that may be written as text, None if it is none."""
+    if isinstance(value, int | str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    return None
