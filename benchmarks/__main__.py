@@ -1,70 +1,96 @@
-"""`python -m benchmarks [--quick] [--json] [--check]`, from the repository's root."""
+"""`python -m benchmarks [NAME…]`, from the repository's root; without names, all of them.
+
+Needs the extra `bench`, and for MariaDB the server; what is missing is skipped with its reason.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import sqlite3
-import ssl
 import sys
-from importlib.metadata import version
-from os import cpu_count
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
-from benchmarks import code_check, imports, passcodes, totp
-from benchmarks.timing import Section
+from benchmarks import adapters, growth, imports, passcodes, report, stores, totp
+from benchmarks.timing import Section, UnavailableError
 
-_PACKAGES = (
-    "mfakit",
-    "attrs",
-    "msgspec",
-    "cryptography",
-    "argon2-cffi",
-    "pyotp",
-    "django",
-    "django-otp",
-)
+Run = Callable[..., Section]
+_ACCOUNTS = (1_000, 100_000)
 
 
-def main() -> int:
-    """Run everything; 1 if a target is missed and `--check` was given."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--check", action="store_true", help="exit 1 if a target is missed")
-    arguments = parser.parse_args()
-    modules = (totp, code_check, passcodes, imports)
-    sections = [module.run(is_quick=arguments.quick) for module in modules]
+def main(given: Sequence[str] | None = None) -> int:
+    """Run what was named; 1 if a target is missed and `--check` was given."""
+    arguments = _parse(given)
+    runs = _runs(arguments.accounts)
+    on = report.machine()
+    sections: dict[str, Section] = {}
+    skipped: dict[str, str] = {}
+    for name in arguments.names or runs:
+        try:
+            sections[name] = runs[name](is_quick=arguments.quick)
+        except UnavailableError as missing:
+            skipped[name] = str(missing)
+        if not arguments.json:
+            found = sections.get(name)
+            print(report.as_text(found) if found else f"\n{name} is skipped. {skipped[name]}")
     if arguments.json:
-        results = [section.as_json() for section in sections]
-        print(json.dumps({"machine": machine(), "sections": results}, indent=2))
-    else:
-        _print_tables(sections)
-    missed = [claim for section in sections for claim in section.claims if not claim.is_met]
+        print(json.dumps(report.as_json(sections, skipped, on), indent=2))
+    if arguments.write:
+        _write(arguments.write, sections, on)
+    missed = [
+        claim for section in sections.values() for claim in section.claims if not claim.is_met
+    ]
     return 1 if missed and arguments.check else 0
 
 
-def machine() -> dict[str, str]:
-    """Return what the figures depend on."""
+def _parse(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_runs(_ACCOUNTS)))
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a target is missed")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
+    parser.add_argument(
+        "--accounts",
+        type=int,
+        nargs="+",
+        default=_ACCOUNTS,
+        metavar="N",
+        help="sizes of the tables that growth compares; a million takes 10 GB for a while",
+    )
+    arguments = parser.parse_args(given)
+    unknown = set(arguments.names) - set(_runs(_ACCOUNTS))
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    if min(arguments.accounts) < growth.MEASURED:
+        parser.error(f"the smallest table has {growth.MEASURED:,} accounts")
+    return arguments
+
+
+def _runs(accounts: Sequence[int]) -> dict[str, Run]:
+    limited = {"postgres": "SQLAlchemyStore, own engine"}
     return {
-        "machine": f"{platform.machine()}, {cpu_count()} cores, {platform.system()}",
-        "python": platform.python_version(),
-        "openssl": ssl.OPENSSL_VERSION,
-        "sqlite": sqlite3.sqlite_version,
-        **{package: version(package) for package in _PACKAGES},
+        "totp": totp.run,
+        "passcodes": passcodes.run,
+        "imports": imports.run,
+        **{name: partial(stores.run, case) for name, case in stores.CASES.items()},
+        **{
+            f"adapter-{name}": partial(adapters.run, case.title, case.open, limited.get(name))
+            for name, case in stores.CASES.items()
+        },
+        "growth-sqlite": partial(growth.run, "SQLite, NORMAL", growth.sqlite, accounts),
+        "growth-postgres": partial(growth.run, "PostgreSQL", growth.postgres, accounts),
     }
 
 
-def _print_tables(sections: list[Section]) -> None:
-    print(", ".join(f"{name} {value}" for name, value in machine().items()))
-    print("Contenders interleaved; medians; ratios are medians of per-round ratios.")
-    for section in sections:
-        print(f"\n{section.title}")
-        for name, microseconds in section.microseconds.items():
-            print(f"  {name:<44}{microseconds:>12,.1f} µs")
-        for claim in section.claims:
-            verdict = "met" if claim.is_met else "MISSED"
-            print(f"  {claim.name:<44}{claim.value:>12,.2f}    target {claim.target}: {verdict}")
+def _write(page: Path, sections: dict[str, Section], on: dict[str, str]) -> None:
+    text = report.fill_in(
+        page.read_text(encoding="utf-8"), "machine", report.machine_as_markdown(on)
+    )
+    for name, section in sections.items():
+        text = report.fill_in(text, name, report.as_markdown(section))
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

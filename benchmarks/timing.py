@@ -9,11 +9,15 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter_ns
 from typing import Any
 
 Contender = Callable[[], object]
+
+
+class UnavailableError(Exception):
+    """What a benchmark needs is not here; the text says what, and how to get it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,10 @@ class Rounds:
         pairs = zip(self.taken[slower], self.taken[faster], strict=True)
         return median([slow / fast for slow, fast in pairs])
 
+    def undisturbed_ratio(self, slower: str, faster: str) -> float:
+        """Return the ratio of the two 10th percentiles: each one's turns with the fewest disturbances."""
+        return _tenth(self.taken[slower]) / _tenth(self.taken[faster])
+
 
 def interleave(
     contenders: Mapping[str, Contender], *, rounds: int, calls: Mapping[str, int]
@@ -98,3 +106,7 @@ def _turn(contender: Contender, calls: int) -> float:
     for _ in range(calls):
         contender()
     return (perf_counter_ns() - begun) / calls
+
+
+def _tenth(taken: list[float]) -> float:
+    return quantiles(taken, n=10, method="inclusive")[0]
