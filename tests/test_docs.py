@@ -29,9 +29,12 @@ DEMO = "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/mfa
 TEST = "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/pytest -n 2"
 WITHOUT_PYTHON = {"index.md", "glossary.md", "decisions.md", "security-model.md", "CHANGELOG.md"}
 WITHOUT_PYTHON |= {"CONTRIBUTING.md", "SECURITY.md"}
+WITHOUT_PYTHON |= {"benchmarks.md"}
+WITHOUT_PYTHON |= {"commands.md"}  # what it shows is tested as processes
 WITHOUT_PYTHON |= {"write-a-store.md"}  # tests/stores/test_etcd.py runs what it shows
 WITHOUT_PYTHON |= {"django.md"}  # the files of a project, run by tests/stores/django
 WITHOUT_PYTHON |= {"flask.md"}  # its Python is in examples, run by tests/browser
+WITHOUT_PYTHON |= {"fastapi.md"}  # likewise, run by tests/test_fastapi_example.py
 
 
 def _text(name: str) -> str:

@@ -19,7 +19,7 @@ from test_budgets import _count, _long_functions
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
-GLUE = {"flask": ("two_step.py", "admin.py", "services.py")}
+GLUE = dict.fromkeys(["django", "flask"], ("two_step.py", "admin.py", "services.py"))
 SHARED = ("two_step.py", "answers.py")
 GLUE_LINES_MAX = 150
 AT = datetime(2027, 1, 15, 8, tzinfo=UTC)
@@ -43,7 +43,15 @@ def test_the_glue_of_a_framework_is_short_and_counted(framework):
     assert f"{total} lines together" in page
     shared = sum(_count(EXAMPLES / "webmail_shared" / name) for name in SHARED)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"{total} lines of glue and {shared} that Django shares" in readme
+    [row] = re.findall(rf"^\| webmail in .*docs/{framework}.*$", readme, re.MULTILINE)
+    assert f" {total} lines" in row
+    assert f" {shared}" in row
+
+
+def test_the_readme_counts_the_glue_of_the_service():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    total = sum(_count(EXAMPLES / "fastapi_service" / name) for name in ("api.py", "problems.py"))
+    assert f"| API in [FastAPI](docs/fastapi.md) | {total} lines |" in readme
 
 
 def test_functions_of_examples_are_short():

@@ -5,8 +5,6 @@ Every page is closed to those who have not signed in, unless its endpoint is in 
 
 from __future__ import annotations
 
-import logging
-
 from examples.flask_webmail.services import clock, mailboxes, mfa
 from examples.webmail_shared import answers, pages, two_step
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
@@ -67,9 +65,8 @@ def refused(error: RefusedError) -> Response:
 @views.app_errorhandler(UnavailableError)
 def unavailable(error: UnavailableError) -> tuple[str, int, dict[str, str]]:
     """Nothing was decided: say so, tell the operator, let nobody in."""
-    logging.getLogger(__name__).error("mfakit: %s", error.code, exc_info=error)
-    page = render_template("problem.html", title="Try again later", text=UnavailableError.text)
-    return page, error.http_status, {"Retry-After": "30"}
+    page = render_template("problem.html", **answers.report(error))
+    return page, error.http_status, {"Retry-After": answers.RETRY_AFTER_SECONDS}
 
 
 def enter(done: SignedIn) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from examples.webmail_shared.pages import moment
 from examples.webmail_shared.two_step import Go, go
 
-from mfakit import DEFAULT, RefusedError, SignedIn
+from mfakit import DEFAULT, RefusedError, SignedIn, UnavailableError
 from mfakit.errors import (
     ChallengeError,
     InvalidInputError,
@@ -17,6 +18,8 @@ from mfakit.errors import (
     ProofError,
     ThrottledError,
 )
+
+RETRY_AFTER_SECONDS = "30"
 
 # Where the library's own sentence speaks to the developer, or a page can say it better.
 _TEXTS = {
@@ -67,6 +70,12 @@ def page_after(error: RefusedError, page: str, item_id: str) -> Go | None:
     if isinstance(error, ChallengeError | PasswordChangeRequiredError):
         return Go("two_step.sign_in", {}, {}, "")
     return None
+
+
+def report(error: UnavailableError) -> dict[str, str]:
+    """Tell the operator what failed; return what the page says: nothing that a stranger can use."""
+    logging.getLogger(__name__).error("mfakit: %s", error.code, exc_info=error)
+    return {"title": "Try again later", "text": UnavailableError.text}
 
 
 def sign_in_notices(done: SignedIn) -> Iterator[str]:

@@ -71,12 +71,12 @@ class Visit(NamedTuple):
 
     def keep_proof(self, proof: str | None) -> None:
         """Keep a proof for the forms of the next minutes."""
-        self.session.update(proof=proof or "", proved_at=self.now if proof else 0)
+        self.session.update({"proof": proof or "", "proved_at": self.now if proof else 0})
 
     def keep_epoch(self, epoch: str) -> None:
         """Go on in this session; if the epoch is new, all others have ended, and every proof."""
         if epoch != self.session.get("epoch"):
-            self.session.update(epoch=epoch, proof="", proved_at=0)
+            self.session.update({"epoch": epoch, "proof": "", "proved_at": 0})
 
 
 def go(page: str, text: str = "", **query: str) -> Go:
@@ -102,7 +102,7 @@ def begin(visit: Visit, *, password_verified: bool) -> SignedIn | Go:
         visit.session.update(coming)
         return Go("two_step.code", {"method": step.methods[0]}, {}, "")
     if isinstance(step, EnrollmentRequired):
-        visit.session.update(enrolling=visit.account.id)
+        visit.session["enrolling"] = visit.account.id
         visit.keep_proof(step.proof)
         return go("setup")
     return step

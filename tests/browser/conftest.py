@@ -93,6 +93,7 @@ def server(request: pytest.FixtureRequest, smtp: SmtpSink) -> Iterator[Site]:
         for name, (plan, many) in PLANS.items()
         for number in range(many)
     ]
+    smtp.mails.clear()  # of the site before: its accounts had the same addresses
     directory = Path(tempfile.mkdtemp())
     site = Site(request.param, directory, smtp.port, accounts)
     site.unused = {name: iter(range(many)) for name, (_, many) in PLANS.items()}

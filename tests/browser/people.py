@@ -9,6 +9,7 @@ import subprocess
 from email import message_from_bytes
 from email.message import Message
 from email.policy import default
+from functools import reduce
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -88,9 +89,12 @@ class Person:
 
     def press(self, name: str) -> None:
         """Press a link or button by the name that a screen reader says."""
-        wanted = self.page.get_by_role("link", name=name, exact=True)
-        wanted = wanted.or_(self.page.get_by_role("link", name=f"{name}…", exact=True))
-        wanted.or_(self.page.get_by_role("button", name=name, exact=True)).first.click()
+        either = [
+            self.page.get_by_role(role, name=text, exact=True)
+            for role in ("link", "button")
+            for text in (name, f"{name}…")
+        ]
+        reduce(type(either[0]).or_, either).first.click()
 
     def fill(self, label: str, text: str) -> None:
         self.page.get_by_label(label, exact=True).fill(text)
@@ -199,7 +203,7 @@ class Person:
 
     def enroll(self) -> None:
         """Have two-step on already, set up in another browser."""
-        self.secret, self.recovery_codes = self.site.enroll(self.address, oathtool)
+        self.secret, self.recovery_codes = self.site.enroll(self.address)
 
     def set_up(self) -> None:
         """From the password to recovery codes, as quickly as the pages allow."""
@@ -210,6 +214,12 @@ class Person:
         self.press("Next")
         assert self.heading == "Success!"
         self.recovery_codes = self.page.locator("#codes li").all_inner_texts()
+
+    def look_up(self, address: str) -> None:
+        """Search the operator's list."""
+        self.go({"django": "/operator", "flask": "/admin/"}[self.site.name])
+        self.page.locator("#address, #searchbar").fill(address)
+        self.press("Search")
 
     def confirm(self) -> None:
         """Give a code if the page asks for one."""

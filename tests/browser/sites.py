@@ -3,7 +3,8 @@
     python tests/browser/sites.py EXAMPLE DIRECTORY SMTP_PORT
 
 prints the port, and serves until its standard input ends: so it ends with the test run, however
-that ends. Another example joins with one function in `STARTERS`.
+that ends. A line of standard input asks for something beside the pages. Another example joins with
+one function in `STARTERS`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from mfakit import MFA, KeyRing, RefusedError
+from mfakit import MFA, KeyRing, RefusedError, errors
 
 ROOT = Path(__file__).resolve().parents[2]
 T0 = 1_800_000_000  # 15 January 2027, 08:00 UTC
@@ -29,37 +30,108 @@ def _clock(directory: Path) -> Callable[[], float]:
     return lambda: float((directory / "clock").read_text(encoding="ascii"))
 
 
-def flask_site(directory: Path, smtp_port: int, accounts: list[Any]) -> int:
-    """Serve the Flask example; return the port."""
+IdOf = Callable[[str], str]
+Running = tuple[int, MFA, IdOf]  # the port; an MFA beside the pages, without notices; ids
+
+
+def flask_site(directory: Path, smtp_port: int, accounts: list[Any]) -> Running:
+    """Serve the Flask example."""
     from examples.flask_webmail import create_app
     from examples.webmail_shared.notices import smtp_sender
     from werkzeug.serving import make_server
 
-    send = smtp_sender("127.0.0.1", smtp_port)
-    app = create_app(directory / "data", clock=_clock(directory), send=send)
-    app.extensions["mailboxes"].open(accounts, PASSWORD)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
-@contextmanager
-def flask_mfa(directory: Path) -> Iterator[tuple[MFA, Callable[[str], str]]]:
-    """Open the store of a running Flask example, as a mail server beside it does."""
-    from examples.flask_webmail.mailboxes import Mailboxes
-
     from mfakit.storage.sqlite import SQLiteStore
 
-    data, clock = directory / "data", _clock(directory)
-    boxes = Mailboxes(data / "webmail.db", clock)
-    keys, store = KeyRing.from_file(data / "mfa.keys"), SQLiteStore(data / "mfa.db")
+    send = smtp_sender("127.0.0.1", smtp_port)
+    app = create_app(directory / "data", clock=_clock(directory), send=send)
+    boxes = app.extensions["mailboxes"]
+    boxes.open(accounts, PASSWORD)
+    keys = KeyRing.from_file(directory / "data" / "mfa.keys")
+    store = SQLiteStore(directory / "data" / "mfa.db")
+    clock = _clock(directory)
     mfa = MFA(store, keys, policy=boxes.policy_of, realm="flask-webmail", clock=clock)
-    yield mfa, lambda address: boxes.by_address(address).id
-    store.close()
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port, mfa, lambda address: boxes.by_address(address).id
 
 
-STARTERS: dict[str, Callable[[Path, int, list[Any]], int]] = {"flask": flask_site}
-OPENERS: dict[str, Callable[[Path], Any]] = {"flask": flask_mfa}
+def django_site(directory: Path, smtp_port: int, accounts: list[Any]) -> Running:
+    """Serve the Django example."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "examples.django_webmail.settings"
+    os.environ["WEBMAIL_DATA"] = str(directory / "data")
+    os.environ["WEBMAIL_SMTP"] = f"127.0.0.1:{smtp_port}"
+    import django
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+    from django.core.wsgi import get_wsgi_application
+
+    settings.WEBMAIL_CLOCK = clock = _clock(directory)
+    django.setup()
+    call_command("migrate", verbosity=0)
+    from examples.django_webmail.models import Account
+
+    from mfakit.storage.django import DjangoStore
+
+    Account.objects.open(accounts, PASSWORD)
+    server = ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler)
+    server.set_app(get_wsgi_application())
+    Thread(target=server.serve_forever, daemon=True).start()
+    keys = KeyRing.from_text(settings.WEBMAIL_MFA_KEYS)
+    mfa = MFA(
+        DjangoStore(), keys, policy=Account.objects.policy_of, realm="django-webmail", clock=clock
+    )
+    return server.server_port, mfa, lambda address: Account.objects.get(address=address).pk
+
+
+STARTERS: dict[str, Callable[[Path, int, list[Any]], Running]] = {
+    "django": django_site,
+    "flask": flask_site,
+}
+
+
+# What happens beside the pages: at a mail server, or at another browser.
+
+
+def enroll(mfa: MFA, account_id: str, address: str, now: int) -> tuple[str, tuple[str, ...]]:
+    """Turn two-step on; return the key and the recovery codes."""
+    from people import oathtool
+
+    proof = mfa.password_proof(account_id, password_verified=True)
+    offer = mfa.begin_enrollment(account_id, account_name=address, label="My phone", proof=proof)
+    done = mfa.confirm_enrollment(offer.token, oathtool(offer.secret_text, now))
+    return offer.secret_text, done.recovery_codes
+
+
+def mail_login(mfa: MFA, account_id: str, credential: str, protocol: str) -> str:
+    """Sign in as a mail client does."""
+    done = mfa.authenticate_client(
+        account_id, credential, protocol=protocol, check_password=lambda _: None
+    )
+    return done.via
+
+
+def try_code(mfa: MFA, account_id: str, code: str, method: Any) -> None:
+    """Use a code up, or guess one."""
+    mfa.verify_code(account_id, code, method=method)
+
+
+def reset(mfa: MFA, account_id: str) -> None:
+    """Take two-step off, as an operator on the phone does."""
+    mfa.reset(account_id, actor="operator", reason="Phone lost")
+
+
+BESIDE = {one.__name__: one for one in (enroll, mail_login, try_code, reset)}
+
+
+def answer(running: Running, line: str) -> str:
+    """Do what a line of standard input asks: [name, address, arguments] to [error, result]."""
+    _, mfa, id_of = running
+    name, address, arguments = json.loads(line)
+    try:
+        return json.dumps([None, BESIDE[name](mfa, id_of(address), *arguments)])
+    except RefusedError as error:
+        return json.dumps([type(error).__name__, None])
 
 
 class Site:
@@ -99,43 +171,37 @@ class Site:
         written.write_text(str(self.now), encoding="ascii")
         written.replace(self.directory / "clock")
 
-    def enroll(
-        self, address: str, code_of: Callable[[str, int], str]
-    ) -> tuple[str, tuple[str, ...]]:
+    def beside(self, name: str, address: str, *arguments: Any) -> Any:
+        """Have the site's process do one of `BESIDE`; raise what it raised."""
+        self._process.stdin.write(f"{json.dumps([name, address, arguments])}\n")
+        self._process.stdin.flush()
+        error, result = json.loads(self._process.stdout.readline())
+        if error:
+            raise getattr(errors, error)
+        return result
+
+    def enroll(self, address: str) -> tuple[str, list[str]]:
         """Turn two-step on beside the pages; return the key and the recovery codes."""
-        with OPENERS[self.name](self.directory) as (mfa, id_of):
-            proof = mfa.password_proof(id_of(address), password_verified=True)
-            offer = mfa.begin_enrollment(
-                id_of(address), account_name=address, label="My phone", proof=proof
-            )
-            done = mfa.confirm_enrollment(offer.token, code_of(offer.secret_text, self.now))
-        return offer.secret_text, done.recovery_codes
+        return self.beside("enroll", address, address, self.now)
 
     def mail_login(self, address: str, credential: str, protocol: str = "imap") -> str:
         """Sign in as a mail client does, at a mail server on the same store."""
-        with OPENERS[self.name](self.directory) as (mfa, id_of):
-            done = mfa.authenticate_client(
-                id_of(address), credential, protocol=protocol, check_password=lambda _: None
-            )
-        return done.via
+        return self.beside("mail_login", address, credential, protocol)
 
     def fail_codes(self, address: str, times: int) -> None:
         """Let somebody who has the password guess, as long as it takes."""
-        with OPENERS[self.name](self.directory) as (mfa, id_of):
-            for _ in range(times):
-                self.advance(3600)
-                with suppress(RefusedError):
-                    mfa.verify_code(id_of(address), "000000")
+        for _ in range(times):
+            self.advance(3600)
+            with suppress(errors.WrongCodeError):
+                self.beside("try_code", address, "000000", "totp")
 
     def reset(self, address: str) -> None:
         """Let an operator take two-step off."""
-        with OPENERS[self.name](self.directory) as (mfa, id_of):
-            mfa.reset(id_of(address), actor="operator", reason="Phone lost")
+        self.beside("reset", address)
 
     def use_recovery_code(self, address: str, code: str) -> None:
         """Use one up elsewhere."""
-        with OPENERS[self.name](self.directory) as (mfa, id_of):
-            mfa.verify_code(id_of(address), code, method="recovery")
+        self.beside("try_code", address, code, "recovery")
 
 
 def main() -> None:
@@ -143,10 +209,12 @@ def main() -> None:
     from examples.webmail_shared.demo import DemoAccount
 
     rows = json.loads((directory / "accounts").read_text(encoding="utf-8"))
-    port = STARTERS[name](directory, smtp_port, [DemoAccount(*row) for row in rows])
-    sys.stdout.write(f"{port}\n")
+    running = STARTERS[name](directory, smtp_port, [DemoAccount(*row) for row in rows])
+    sys.stdout.write(f"{running[0]}\n")
     sys.stdout.flush()
-    sys.stdin.read()
+    for line in sys.stdin:
+        sys.stdout.write(f"{answer(running, line)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
