@@ -125,13 +125,13 @@ class _Time:
 
 def _fresh_codes(key: bytes, number: int) -> Iterator[tuple[float, str]]:
     """Return times and their codes, none twice: allauth remembers digits, not time steps."""
-    from mfakit.core.totp import code_at
+    from pyotp import HOTP
 
-    found: dict[str, float] = {}
+    phone, found = HOTP(b32encode(key).decode()), dict[str, float]()
     step = 60_000_000
     while len(found) < number:
         step += 1
-        found.setdefault(code_at(key, step).decode(), 30.0 * step)
+        found.setdefault(phone.at(step), 30.0 * step)
     return iter([(seconds, code) for code, seconds in found.items()])
 
 

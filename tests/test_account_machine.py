@@ -917,7 +917,7 @@ class Account(RuleBasedStateMachine):
             model.wrote(now)
             assert done.epoch == model.epoch
             again = self.call("import_authenticator", "ann", secret, **BY)
-            assert again in ("DuplicateSecretError", "LimitReachedError")
+            assert again == "DuplicateSecretError"
 
     # -- time
 

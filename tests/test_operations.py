@@ -82,6 +82,8 @@ def test_an_imported_authenticator_is_live_at_once(world: World) -> None:
         world.mfa.import_authenticator("ann", pyotp.random_base32(), **BY)
     with pytest.raises(LimitReachedError):
         world.mfa.import_authenticator("ann", pyotp.random_base32(), **BY)
+    with pytest.raises(DuplicateSecretError):  # an import that is run again changes nothing
+        world.mfa.import_authenticator("ann", SEED, **BY)
 
 
 def test_what_cannot_be_imported(world: World) -> None:

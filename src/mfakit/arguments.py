@@ -1,21 +1,194 @@
-"""What `MFA` and `AsyncMFA` ask of their arguments beyond the parsing of the core."""
+"""What a developer passes, parsed once: each becomes a value or `InvalidInputError`.
+
+What a person or a client typed is parsed in `mfakit.core.encoding`.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Literal
+from unicodedata import category, normalize
 
 from mfakit import errors
-from mfakit.core.administration import Authority
-from mfakit.core.encoding import parse_label, parse_secret_text
-from mfakit.core.secret import Secret
+from mfakit.core.encoding import PROTOCOLS, encode_utf8, parse_secret_text
+from mfakit.core.secret import Secret, Value
 
-__all__ = ["Method", "parse_authority", "parse_binding", "require_page", "require_password"]
+__all__ = [
+    "Authority",
+    "EnrollmentRequest",
+    "LoginRequest",
+    "Method",
+    "PasscodeRequest",
+    "parse_account_id",
+    "parse_authority",
+    "parse_binding",
+    "parse_item_id",
+    "parse_label",
+    "parse_moment",
+    "parse_networks",
+    "parse_protocols",
+    "require_page",
+    "require_password",
+]
 
 Method = Literal["totp", "recovery"]
 
 ACTOR_CHARACTERS_MAX = 64
 REASON_CHARACTERS_MAX = 200
 PAGE_LIMIT_MAX = 10_000
+NETWORKS_MAX = 20
+ACCOUNT_ID_BYTES_MAX = 255
+LABEL_CHARACTERS_MAX = 64
+# Right-to-left overrides make one label look like another (Unicode TR 36 §2.8).
+_BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_EPOCH, _LAST_SECOND = datetime(1970, 1, 1, tzinfo=UTC), 253_402_300_799  # the end of 9999
+_REFUSED_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+
+
+# ------------------------------------------------------------------------ what belongs together
+
+
+class LoginRequest(Value, frozen=True, kw_only=True):
+    """What a sign-in brings beside the code.
+
+    Args:
+        bound_to: Session value that tokens are bound to, or None.
+        device_token: Cookie of a trusted device, or None.
+        device_id: Id that the platform keeps for the device, or None.
+        trust_label: Name under which the device becomes trusted, or None.
+    """
+
+    bound_to: Secret | None = None
+    device_token: Secret | None = None
+    device_id: Secret | None = None
+    trust_label: str | None = None
+
+
+class EnrollmentRequest(Value, frozen=True, kw_only=True):
+    """What an enrolment brings: names for app and lists, and the authenticator it replaces."""
+
+    account_name: str
+    label: str
+    replaces: str | None = None
+    bound_to: Secret | None = None
+
+
+class PasscodeRequest(Value, frozen=True, kw_only=True):
+    """What a new passcode is for. None for protocols or networks is any."""
+
+    label: str
+    protocols: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    expires_at: int | None = None
+
+
+class Authority(Value, frozen=True, kw_only=True):
+    """The operator who acts, and why; both are kept in the history."""
+
+    actor: str
+    reason: str
+
+
+# ------------------------------------------------------------------------------------ parsing
+
+
+def parse_account_id(value: object) -> str:
+    """Return an account id: 1-255 UTF-8 bytes, no NUL, no lone surrogate; compared byte for byte.
+
+    Raises:
+        InvalidInputError: It is not; pass the platform's stable opaque id.
+    """
+    if isinstance(value, str) and 0 < len(value) <= ACCOUNT_ID_BYTES_MAX and "\0" not in value:
+        encoded = encode_utf8(value)
+        if encoded is not None and len(encoded) <= ACCOUNT_ID_BYTES_MAX:
+            return encoded.decode()  # a plain str: msgspec writes no subclass
+    raise errors.InvalidInputError("account_id")
+
+
+def parse_item_id(value: object) -> str:
+    """Return the id of an item as a plain text; what is no id becomes one that names nothing."""
+    encoded = encode_utf8(value) if isinstance(value, str) else None
+    return "" if encoded is None else encoded.decode()
+
+
+def parse_label(
+    value: object, *, field: str = "label", characters_max: int = LABEL_CHARACTERS_MAX
+) -> str:
+    """Return a name for people: trimmed, NFC, 1-64 characters, no control or direction character.
+
+    Raises:
+        InvalidInputError: It is not; ask the person for another name.
+    """
+    if isinstance(value, str) and len(value) <= 4 * characters_max:
+        label = normalize("NFC", value).strip()
+        if 0 < len(label) <= characters_max and not any(map(_is_refused, label)):
+            return label
+    raise errors.InvalidInputError(field)
+
+
+def parse_protocols(value: object) -> tuple[str, ...] | None:
+    """Return known mail protocols in a fixed order, None for any.
+
+    Raises:
+        InvalidInputError: An empty set (it could never be used) or an unknown protocol.
+    """
+    if value is None:
+        return None
+    asked = _parse_strings(value, "protocols")
+    if not set(asked) <= set(PROTOCOLS):
+        raise errors.InvalidInputError("protocols")
+    return tuple([protocol for protocol in PROTOCOLS if protocol in asked])
+
+
+def parse_networks(value: object) -> tuple[str, ...] | None:
+    """Return at most 20 networks in canonical CIDR form, IPv4 in IPv6 as IPv4, None for any.
+
+    Raises:
+        InvalidInputError: An empty set, too many, or no network.
+    """
+    if value is None:
+        return None
+    networks = [_parse_network(text) for text in _parse_strings(value, "networks")]
+    if None in networks or len(networks) > NETWORKS_MAX:
+        raise errors.InvalidInputError("networks")
+    return tuple(sorted({network for network in networks if network}))
+
+
+def _parse_strings(value: object, field: str) -> list[str]:
+    # A bare "imap" would otherwise be taken letter by letter.
+    if isinstance(value, list | tuple | set | frozenset) and value:
+        strings = [one for one in value if isinstance(one, str)]
+        if len(strings) == len(value):
+            return strings
+    raise errors.InvalidInputError(field)
+
+
+def _parse_network(text: str) -> str | None:
+    from ipaddress import IPv6Network, ip_network
+
+    if len(text) > 64 or "%" in text:  # a zone means nothing here, and has any length
+        return None
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        return None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    is_mapped = mapped is not None and network.prefixlen >= 96
+    return f"{mapped}/{network.prefixlen - 96}" if is_mapped else str(network)
+
+
+def parse_moment(value: object, *, field: str) -> int | None:
+    """Return whole Unix seconds of an aware datetime, None for None.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise errors.InvalidInputError(field)
+    seconds = (value - _EPOCH) // timedelta(seconds=1)  # exact: a float would round up
+    return min(max(0, seconds), _LAST_SECOND)
 
 
 def require_password(password_verified: object) -> None:
@@ -51,3 +224,7 @@ def require_page(cursor: str | None, limit: int, prefix: str) -> None:
         raise errors.InvalidInputError("cursor")
     if parse_secret_text(prefix) is None:
         raise errors.InvalidInputError("prefix")
+
+
+def _is_refused(character: str) -> bool:
+    return category(character) in _REFUSED_CATEGORIES or character in _BIDI_CONTROLS

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mfakit import errors
-from mfakit.arguments import require_page
+from mfakit.arguments import parse_label, require_page
 from mfakit.core.decision import CheckHash, CheckPassword, NewHashes
-from mfakit.core.encoding import parse_label
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Proof, open_token

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from mfakit import errors, views
+from mfakit.arguments import Authority, EnrollmentRequest, LoginRequest, PasscodeRequest
 from mfakit.core import (
     administration,
     enrollment,
@@ -24,17 +25,12 @@ from mfakit.core import (
     passcode,
     recovery,
 )
-from mfakit.core.administration import Authority
 from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, NewHashes, Question
 from mfakit.core.encoding import generate_id
-from mfakit.core.enrollment import EnrollmentRequest
 from mfakit.core.guards import is_current_epoch, settle
-from mfakit.core.login import LoginRequest
 from mfakit.core.management import AUTHENTICATORS, DEVICES, PASSCODES
-from mfakit.core.passcode import PasscodeRequest
 from mfakit.core.record import (
     Record,
-    StoredRecord,
     blank_record,
     decode_record,
     document_key_id,
@@ -59,6 +55,7 @@ from mfakit.results import (
     Status,
     TrustedDeviceInfo,
 )
+from mfakit.rows import StoredRecord
 
 __all__ = ["Answer", "Effect", "Environment", "GetPolicy", "Load", "Operation", "Verdict", "Write"]
 

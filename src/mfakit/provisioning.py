@@ -1,22 +1,31 @@
 """The `otpauth://` URI that an authenticator app reads from the QR code. It contains the secret.
 
 Built by pyotp (the only module that knows it). Parsed here: pyotp has no way to take the short
-secrets that old software made, and lets through what apps or attackers would trip over. Source: the Key URI Format, as Google published it.
+secrets that old software made, and lets through what apps or attackers would trip over. Source: the
+Key URI Format, as Google published it.
 """
 
 from __future__ import annotations
 
-from mfakit.core.encoding import decode_base32, parse_label
+from mfakit.arguments import parse_label
 from mfakit.core.secret import Secret, Value
 from mfakit.errors import InvalidInputError
 from mfakit.policy import SECRET_BYTES
 
-__all__ = ["ImportedSecret", "build_uri", "parse_account_name", "parse_secret_or_uri", "split_uri"]
+__all__ = [
+    "ImportedSecret",
+    "build_uri",
+    "decode_base32",
+    "parse_account_name",
+    "parse_secret_or_uri",
+    "split_uri",
+]
 
 SECRET_BYTES_LEAST = 16  # RFC 4226 §4 R6: 128 bits
 WEAK_SECRET_BYTES_LEAST = 10  # 80 bits: what apps and servers made before they read R6
 SECRET_BYTES_MOST = 64
 ACCOUNT_NAME_CHARACTERS_MAX = 255
+_BASE32_SYMBOLS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _DIGITS = {str(digits): digits for digits in range(6, 9)}
 _PERIODS = {str(seconds): seconds for seconds in range(15, 121)}
 _PARAMETERS = {"secret", "issuer", "algorithm", "digits", "period", "image"}
@@ -104,6 +113,18 @@ def _parse_uri(text: Secret) -> ImportedSecret | None:
     if secret is None or algorithm not in SECRET_BYTES or digits is None or period is None:
         return None
     return ImportedSecret(secret=secret, algorithm=algorithm, digits=digits, period_seconds=period)
+
+
+def decode_base32(text: Secret) -> Secret | None:
+    """Return the bytes of a typed key: case, spaces, hyphens and right padding ignored; else None."""
+    from base64 import b32decode
+
+    symbols = text.reveal().translate(None, b" -\t").rstrip(b"=").upper()
+    if not symbols or len(symbols) > 256 or symbols.translate(None, _BASE32_SYMBOLS):
+        return None
+    if len(symbols) % 8 in {1, 3, 6}:  # no byte string has such a length (RFC 4648 §6)
+        return None
+    return Secret(b32decode(symbols + b"=" * (-len(symbols) % 8)))
 
 
 def split_uri(text: Secret) -> tuple[str, str, dict[str, str]] | None:

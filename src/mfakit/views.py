@@ -10,7 +10,7 @@ from mfakit.core.encoding import to_datetime
 from mfakit.core.guards import is_required_now
 from mfakit.core.lifecycle import Ability
 from mfakit.core.passcode import find_passcode, parse_passcode
-from mfakit.core.record import Authenticator, Passcode, Record, StoredRecord, key_ids_of
+from mfakit.core.record import Authenticator, Passcode, Record, key_ids_of
 from mfakit.core.sealing import NONCE_BYTES
 from mfakit.core.secret import Secret
 from mfakit.core.throttle import retry_at
@@ -23,6 +23,7 @@ from mfakit.results import (
     Status,
     TrustedDeviceInfo,
 )
+from mfakit.rows import StoredRecord
 
 __all__ = [
     "account_summary",

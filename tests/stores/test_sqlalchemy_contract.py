@@ -32,10 +32,7 @@ class OnDatabase:
 
     database: Database
     options: dict[str, Any]
-
-    @staticmethod
-    def make_database(directory: Path) -> Database:
-        raise NotImplementedError
+    make_database: Callable[[Path], Database]
 
     @pytest.fixture(autouse=True)
     def _a_database(self, tmp_path: Path) -> None:

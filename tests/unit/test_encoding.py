@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mfakit import arguments, provisioning
 from mfakit.core import encoding
 from mfakit.core.passcode import parse_passcode
 from mfakit.core.recovery import parse_recovery_code
@@ -217,7 +218,7 @@ def test_what_is_no_recovery_code(text: object) -> None:
 )
 def test_account_ids_stay_as_they_are(text: str) -> None:
     """Opaque: no folding, no trimming."""
-    assert encoding.parse_account_id(text) == text
+    assert arguments.parse_account_id(text) == text
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_account_ids_stay_as_they_are(text: str) -> None:
 def test_what_is_no_account_id(value: object) -> None:
     """Bytes, numbers and what a database would cut off are refused, the value not repeated."""
     with pytest.raises(InvalidInputError) as caught:
-        encoding.parse_account_id(value)
+        arguments.parse_account_id(value)
     assert caught.value.field == "account_id"
     assert caught.value.args == InvalidInputError("account_id").args
 
@@ -242,7 +243,7 @@ def test_account_ids_are_plain_text() -> None:
         def __str__(self) -> str:
             return self
 
-    assert type(encoding.parse_account_id(SafeText("ann"))) is str
+    assert type(arguments.parse_account_id(SafeText("ann"))) is str
 
 
 # ---------------------------------------------------------------------------------------- labels
@@ -261,7 +262,7 @@ def test_account_ids_are_plain_text() -> None:
 )
 def test_labels_are_trimmed_and_composed(text: str, label: str) -> None:
     """Two labels that look the same are the same text."""
-    assert encoding.parse_label(text) == label
+    assert arguments.parse_label(text) == label
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_labels_are_trimmed_and_composed(text: str, label: str) -> None:
 def test_what_is_no_label(value: object) -> None:
     """Control and direction characters would make a list or a log lie."""
     with pytest.raises(InvalidInputError) as caught:
-        encoding.parse_label(value, field="label")
+        arguments.parse_label(value, field="label")
     assert caught.value.field == "label"
 
 
@@ -299,13 +300,13 @@ def test_what_is_no_label(value: object) -> None:
 def test_labels_are_short_and_printable_or_refused(text: str) -> None:
     """No text makes a long or unprintable label, and a label parses to itself."""
     try:
-        label = encoding.parse_label(text)
+        label = arguments.parse_label(text)
     except InvalidInputError:
         return
     assert 1 <= len(label) <= 64
     assert label == label.strip()
     assert not any(ord(one) < 32 or 0x7F <= ord(one) < 0xA0 for one in label)
-    assert encoding.parse_label(label) == label
+    assert arguments.parse_label(label) == label
 
 
 # ----------------------------------------------------------------------- protocols and networks
@@ -326,7 +327,7 @@ def test_labels_are_short_and_printable_or_refused(text: str) -> None:
 )
 def test_protocols(value: object, protocols: object) -> None:
     """Known names, once each, in one order; None is any."""
-    assert encoding.parse_protocols(value) == protocols
+    assert arguments.parse_protocols(value) == protocols
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,7 @@ def test_protocols(value: object, protocols: object) -> None:
 def test_what_are_no_protocols(value: object) -> None:
     """An empty set could never be used, and a bare text would be taken letter by letter."""
     with pytest.raises(InvalidInputError) as caught:
-        encoding.parse_protocols(value)
+        arguments.parse_protocols(value)
     assert caught.value.field == "protocols"
 
 
@@ -363,7 +364,7 @@ def test_what_are_no_protocols(value: object) -> None:
 )  # fmt: skip
 def test_networks(value: object, networks: object) -> None:
     """Canonical, each once; IPv4 written as IPv6 is IPv4, as a dual-stack socket reports it."""
-    assert encoding.parse_networks(value) == networks
+    assert arguments.parse_networks(value) == networks
 
 
 @pytest.mark.parametrize(
@@ -377,7 +378,7 @@ def test_networks(value: object, networks: object) -> None:
 def test_what_are_no_networks(value: object) -> None:
     """An unknown, empty or too long list is refused, not read as "any"."""
     with pytest.raises(InvalidInputError) as caught:
-        encoding.parse_networks(value)
+        arguments.parse_networks(value)
     assert caught.value.field == "networks"
 
 
@@ -399,7 +400,7 @@ def test_what_are_no_networks(value: object) -> None:
 )
 def test_moments(value: datetime | None, seconds: int | None) -> None:
     """Aware datetimes become whole Unix seconds."""
-    assert encoding.parse_moment(value, field="expires_at") == seconds
+    assert arguments.parse_moment(value, field="expires_at") == seconds
 
 
 @pytest.mark.parametrize(
@@ -408,7 +409,7 @@ def test_moments(value: datetime | None, seconds: int | None) -> None:
 def test_what_is_no_moment(value: object) -> None:
     """A naive datetime means another moment on each server."""
     with pytest.raises(InvalidInputError) as caught:
-        encoding.parse_moment(value, field="expires_at")
+        arguments.parse_moment(value, field="expires_at")
     assert caught.value.field == "expires_at"
 
 
@@ -471,7 +472,7 @@ RFC_4648_BASE32 = [
 
 
 def _base32(text: str) -> bytes | None:
-    found = encoding.decode_base32(Secret(text.encode()))
+    found = provisioning.decode_base32(Secret(text.encode()))
     return None if found is None else found.reveal()
 
 

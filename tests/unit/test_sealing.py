@@ -13,7 +13,7 @@ from unit_world import KEY, World, vault_of
 
 from mfakit import KeyRing, Policy
 from mfakit.core.encoding import frame
-from mfakit.core.record import Authenticator, Record, StoredRecord, decode_record, encode_record
+from mfakit.core.record import Authenticator, Record, decode_record, encode_record
 from mfakit.core.sealing import Vault, _subkey
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Challenge, OfferPayload, Payload, Proof, open_token, seal_token
@@ -25,6 +25,7 @@ from mfakit.errors import (
     RecordSchemaError,
     UnavailableError,
 )
+from mfakit.rows import StoredRecord
 
 OTHER_KEY = bytes(range(7, 39))
 CONTEXT = ("totp", "ann", "A" * 22, "SHA1", "6", "30")

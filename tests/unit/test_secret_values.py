@@ -15,11 +15,9 @@ import pytest
 from unit_world import KEY, World, vault_of
 
 from mfakit import ClientInfo
-from mfakit.core.administration import Authority
+from mfakit.arguments import Authority, EnrollmentRequest, LoginRequest
 from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, NewHashes
-from mfakit.core.enrollment import EnrollmentRequest
 from mfakit.core.factors import Accepted
-from mfakit.core.login import LoginRequest
 from mfakit.core.secret import Secret
 from mfakit.core.tokens import Challenge, OfferPayload, Proof
 from mfakit.operations import Answer, GetPolicy, Load, Verdict, Write

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit_world import World
 
-from mfakit.core.totp import code_at, match_time_steps, time_step
+from mfakit.core.totp import match_time_steps, time_step
 from mfakit.errors import ClockError, WrongCodeError
 
 # RFC 6238 errata 2866: the seeds have the length of the HMAC output.
@@ -51,7 +51,6 @@ def test_rfc_6238_appendix_b(seconds: int, step: int, algorithm: str, code: str)
     """Each of the 18 published vectors: the time step, the code, and that the code is found."""
     seed = SEEDS[algorithm]
     assert time_step(seconds, 30) == step
-    assert code_at(seed, step, algorithm=algorithm, digits=8) == code.encode()
     around = range(step - 1, step + 2)
     found = match_time_steps(seed, code.encode(), around, algorithm=algorithm, digits=8)
     assert found == [step]
@@ -60,8 +59,8 @@ def test_rfc_6238_appendix_b(seconds: int, step: int, algorithm: str, code: str)
 def test_rfc_6238_negative_control() -> None:
     """The seed of 20 bytes, as the RFC's text has it before the erratum, gives other codes."""
     seed = SEEDS["SHA1"]
-    assert code_at(seed, 1, algorithm="SHA256", digits=8) == b"32247374"
-    assert code_at(seed, 1, algorithm="SHA512", digits=8) == b"69342147"
+    assert match_time_steps(seed, b"32247374", [1], algorithm="SHA256", digits=8) == [1]
+    assert match_time_steps(seed, b"69342147", [1], algorithm="SHA512", digits=8) == [1]
     assert match_time_steps(seed, b"46119246", [1], algorithm="SHA256", digits=8) == []
     assert match_time_steps(seed, b"90693936", [1], algorithm="SHA512", digits=8) == []
 
@@ -75,7 +74,6 @@ def test_there_are_18_vectors_and_10_counters() -> None:
 @pytest.mark.parametrize(("counter", "code"), list(enumerate(APPENDIX_D)))
 def test_rfc_4226_appendix_d(counter: int, code: str) -> None:
     """Each published HOTP value: leading zeros, truncation and modulus."""
-    assert code_at(SEEDS["SHA1"], counter) == code.encode()
     assert match_time_steps(SEEDS["SHA1"], code.encode(), range(10)) == [counter]
 
 
@@ -98,7 +96,9 @@ def test_steps_beyond_32_bits(algorithm: str, step: int, period: int, digits: in
     seconds = step * period + period - 1
     expected = _oathtool(SEEDS[algorithm], seconds, period, digits, algorithm)
     assert time_step(seconds, period) == step
-    assert code_at(SEEDS[algorithm], step, algorithm=algorithm, digits=digits) == expected
+    around = range(step - 2, step + 3)
+    found = match_time_steps(SEEDS[algorithm], expected, around, algorithm=algorithm, digits=digits)
+    assert found == [step]
 
 
 @given(
@@ -121,7 +121,6 @@ def test_agrees_with_pyotp(
     step = seconds // period
     expected = phone.generate_otp(step).encode()
     assert time_step(seconds, period) == step
-    assert code_at(seed, step, algorithm=algorithm, digits=digits) == expected
     found = match_time_steps(seed, expected, [step], algorithm=algorithm, digits=digits)
     assert found == [step]
 
@@ -131,8 +130,9 @@ def test_every_matching_step_in_the_order_given(seed: bytes, step: int, shift: i
     """The whole window is scanned, and the answer keeps the order of the candidates."""
     window = [one for one in range(step - 2, step + 3) if one >= 0]
     target = max(0, step + shift)
-    code = code_at(seed, target)
-    expected = [one for one in window if pyotp.hotp.HOTP(_text(seed)).at(one).encode() == code]
+    phone = pyotp.hotp.HOTP(_text(seed))
+    code = phone.at(target).encode()
+    expected = [one for one in window if phone.at(one).encode() == code]
     assert match_time_steps(seed, code, window) == expected
     assert match_time_steps(seed, code, reversed(window)) == expected[::-1]
     assert match_time_steps(seed, code, [target, target]) == [target, target]

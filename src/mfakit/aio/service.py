@@ -13,19 +13,22 @@ from datetime import datetime
 
 from mfakit import operations, views
 from mfakit.aio.driver import AsyncDriver
-from mfakit.arguments import Method, parse_authority, parse_binding, require_password
-from mfakit.core.encoding import (
+from mfakit.arguments import (
+    EnrollmentRequest,
+    LoginRequest,
+    Method,
+    PasscodeRequest,
     parse_account_id,
+    parse_authority,
+    parse_binding,
     parse_item_id,
     parse_label,
     parse_moment,
     parse_networks,
     parse_protocols,
-    parse_secret_text,
+    require_password,
 )
-from mfakit.core.enrollment import EnrollmentRequest
-from mfakit.core.login import LoginRequest
-from mfakit.core.passcode import PasscodeRequest
+from mfakit.core.encoding import parse_secret_text
 from mfakit.events import ClientInfo
 from mfakit.operations import Operation
 from mfakit.provisioning import parse_account_name, parse_secret_or_uri

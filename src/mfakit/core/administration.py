@@ -7,23 +7,16 @@ from hmac import compare_digest
 from msgspec.structs import asdict, replace
 
 from mfakit import errors
+from mfakit.arguments import Authority
 from mfakit.core import passcode, recovery
 from mfakit.core.decision import NO_FAILURES, Case, Decision, note
 from mfakit.core.enrollment import added, check_new_authenticator
 from mfakit.core.factors import new_authenticator, open_secret, secret_context
 from mfakit.core.lifecycle import Event, next_state
 from mfakit.core.record import Authenticator, Passcode, RecoverySet
-from mfakit.core.secret import Value
 from mfakit.events import AuditEvent, EventKind
 from mfakit.provisioning import ImportedSecret
 from mfakit.results import AuthenticatorAdded
-
-
-class Authority(Value, frozen=True, kw_only=True):
-    """The operator who acts, and why; both are kept in the history."""
-
-    actor: str
-    reason: str
 
 
 def decide_open_account(case: Case) -> Decision[bool]:
@@ -85,11 +78,10 @@ def _check_import(case: Case, imported: ImportedSecret) -> errors.MFAKitError | 
         return errors.PasswordChangeRequiredError()
     if next_state(record.state, Event.IMPORTED) is None:
         return errors.NotAllowedNowError()
-    if error := check_new_authenticator(case, None):
-        return error
     held = [open_secret(case, one).reveal() for one in record.authenticators]
-    is_held = any([compare_digest(one, imported.secret.reveal()) for one in held])
-    return errors.DuplicateSecretError() if is_held else None
+    if any([compare_digest(one, imported.secret.reveal()) for one in held]):
+        return errors.DuplicateSecretError()
+    return check_new_authenticator(case, None)
 
 
 # ---------------------------------------------------------------------------------- key rotation

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from mfakit import errors
+from mfakit.arguments import EnrollmentRequest
 from mfakit.core.decision import NO_FAILURES, Case, Decision, HashedSecrets, NewHashes, note
 from mfakit.core.encoding import encode_base32, parse_digits, to_datetime
 from mfakit.core.factors import TOTP, match_steps, new_authenticator, open_secret, window_of
@@ -20,20 +21,11 @@ from mfakit.core.lifecycle import Ability, Event, State
 from mfakit.core.login import issue_proof, sign_in_fields, signed_in_now
 from mfakit.core.record import Authenticator, Offer, Record
 from mfakit.core.recovery import format_recovery_codes, new_codes, seal_recovery_set
-from mfakit.core.secret import Secret, Value
+from mfakit.core.secret import Secret
 from mfakit.core.tokens import OfferPayload, Proof
 from mfakit.events import EventKind
 from mfakit.policy import SECRET_BYTES
 from mfakit.results import AuthenticatorAdded, AuthenticatorOffer, Enrolled, OfferToken
-
-
-class EnrollmentRequest(Value, frozen=True, kw_only=True):
-    """What an enrolment brings: names for app and lists, and the authenticator it replaces."""
-
-    account_name: str
-    label: str
-    replaces: str | None = None
-    bound_to: Secret | None = None
 
 
 def decide_begin_enrollment(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mfakit import errors, results
+from mfakit.arguments import LoginRequest
 from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, note
 from mfakit.core.devices import find_device, trust_device
 from mfakit.core.encoding import generate_id, to_datetime
@@ -16,7 +17,7 @@ from mfakit.core.guards import is_required_now
 from mfakit.core.items import with_item
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record
-from mfakit.core.secret import Secret, Value
+from mfakit.core.secret import Secret
 from mfakit.core.tokens import Challenge, Proof
 from mfakit.events import EventKind
 
@@ -30,22 +31,6 @@ _AMR = {
     TOTP: ("pwd", "otp", "mfa"),
     RECOVERY: ("pwd", "mfa"),
 }
-
-
-class LoginRequest(Value, frozen=True, kw_only=True):
-    """What a sign-in brings beside the code.
-
-    Args:
-        bound_to: Session value that tokens are bound to, or None.
-        device_token: Cookie of a trusted device, or None.
-        device_id: Id that the platform keeps for the device, or None.
-        trust_label: Name under which the device becomes trusted, or None.
-    """
-
-    bound_to: Secret | None = None
-    device_token: Secret | None = None
-    device_id: Secret | None = None
-    trust_label: str | None = None
 
 
 def issue_proof(

@@ -11,12 +11,13 @@ from collections.abc import Container
 from msgspec.structs import asdict, replace
 
 from mfakit import errors
+from mfakit.arguments import PasscodeRequest
 from mfakit.core.decision import Case, CheckHash, Decision, NewHashes, note
 from mfakit.core.encoding import Random, generate_id, pick_symbols
 from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Passcode, Record
-from mfakit.core.secret import Secret, Value
+from mfakit.core.secret import Secret
 from mfakit.core.tokens import Proof
 from mfakit.events import EventKind
 from mfakit.results import NewPasscode
@@ -28,15 +29,6 @@ PURPOSE = "passcode"
 _LETTERS = SELECTOR_LETTERS + VERIFIER_LETTERS
 
 TypedPasscode = tuple[str, Secret]
-
-
-class PasscodeRequest(Value, frozen=True, kw_only=True):
-    """What a new passcode is for. None for protocols or networks is any."""
-
-    label: str
-    protocols: tuple[str, ...] | None = None
-    networks: tuple[str, ...] | None = None
-    expires_at: int | None = None
 
 
 def generate_selector(random: Random, taken: Container[str]) -> str:

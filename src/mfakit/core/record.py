@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from msgspec import Meta, MsgspecError, Struct, json
+from msgspec import Meta, MsgspecError, json
 from msgspec.structs import replace
 
 from mfakit.core.lifecycle import OFF, OFFERING, State
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Value
 from mfakit.errors import LimitReachedError, RecordIntegrityError, RecordSchemaError
+from mfakit.rows import StoredRecord, Summary
 
 SCHEMA_VERSION = 1
 DOCUMENT_BYTES_MAX = 65_536
@@ -164,35 +165,6 @@ class Record(Part, frozen=True):
     def recovery_codes_left(self) -> int:
         """How many recovery codes are not used yet."""
         return self.recovery.left if self.recovery else 0
-
-
-class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a report may show without opening the document. Never an input to a decision."""
-
-    state: str
-    enrolled_at: int | None = None
-    authenticators: int = 0
-    recovery_codes_left: int = 0
-    passcodes: int = 0
-    trusted_devices: int = 0
-    last_login_at: int | None = None
-    key_ids: tuple[str, ...] = ()
-
-
-class StoredRecord(Value, frozen=True, kw_only=True):
-    """One row of a store.
-
-    Args:
-        account_id: 1-255 UTF-8 bytes, compared byte for byte.
-        revision: 1 to 2**63 - 1; each write of the row gives another.
-        document: The record, at most 64 KiB; opaque to the store.
-        summary: Counts and times for reports.
-    """
-
-    account_id: str
-    revision: int
-    document: bytes
-    summary: Summary
 
 
 # The one text of a document's head; `{"v":…` alone tells the schema that a newer mfakit wrote.

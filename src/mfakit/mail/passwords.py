@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import string
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -82,7 +83,7 @@ def _fold(login: str) -> str:
     return login.translate(_ASCII_LOWER)
 
 
-class _PasswordFile:
+class _PasswordFile(ABC):
     """Accounts and their hashes in a file. The account's id is its name in the file.
 
     Args:
@@ -123,8 +124,9 @@ class _PasswordFile:
                 self._hashes, self._seen = _by_login(self._read()), seen
             return self._hashes
 
+    @abstractmethod
     def _read(self) -> list[tuple[str, str]]:
-        raise NotImplementedError
+        """Return name and hash of each entry that is not suspended."""
 
 
 class PasswdFile(_PasswordFile):

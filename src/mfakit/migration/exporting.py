@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from mfakit.core.encoding import encode_base32
 from mfakit.core.factors import secret_context
-from mfakit.core.record import StoredRecord, decode_record
+from mfakit.core.record import decode_record
 from mfakit.provisioning import build_uri
+from mfakit.rows import StoredRecord
 from mfakit.service import MFA
 
 __all__ = ["exported"]

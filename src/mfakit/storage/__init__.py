@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mfakit.core.record import StoredRecord, Summary
 from mfakit.core.secret import Value
+from mfakit.rows import StoredRecord, Summary
 
 __all__ = ["AsyncScanStore", "AsyncStore", "Page", "ScanStore", "Store", "StoredRecord", "Summary"]
 

@@ -37,7 +37,7 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from mfakit.core.encoding import parse_account_id
+from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 

@@ -24,7 +24,7 @@ from django.db import Error, close_old_connections, connections, router, transac
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
-from mfakit.core.encoding import parse_account_id
+from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 from mfakit.storage.django.times import from_seconds, to_seconds

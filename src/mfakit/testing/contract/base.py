@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
@@ -93,7 +94,7 @@ def _describe(error: Exception) -> str:
     return f"the store raised {kind}: {error}"
 
 
-class Checks:
+class Checks(ABC):
     """The ground of all checks: one empty place in a store for each, and helpers.
 
     Every id that a check writes begins with `mfakit-check/` and a random part, so a check meets
@@ -111,17 +112,21 @@ class Checks:
 
     # -- what `StoreContract` and `AsyncStoreContract` give
 
+    @abstractmethod
     def _open_store(self) -> Store:
-        raise NotImplementedError
+        """Return the empty store of one check."""
 
+    @abstractmethod
     def _opener_of(self, store: Store) -> Opener:
-        raise NotImplementedError
+        """Return what opens the same data in another process."""
 
+    @abstractmethod
     def _cut(self, store: Store) -> None:
-        raise NotImplementedError
+        """Cut every connection of a store."""
 
+    @abstractmethod
     def _in_caller_transaction(self, store: Store) -> AbstractContextManager[object]:
-        raise NotImplementedError
+        """Enter a transaction of the platform that is rolled back at exit."""
 
     # -- one check
 

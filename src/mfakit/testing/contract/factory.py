@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from mfakit.errors import ConfigurationError
-from mfakit.storage import Store
+from mfakit.storage import Store, StoredRecord
 from mfakit.testing.contract.asynchronous import AsyncStoreContract
 from mfakit.testing.contract.base import Checks, NotTestedError, Opener, close
 from mfakit.testing.contract.synchronous import StoreContract
@@ -51,25 +51,24 @@ class Named:
         return self.find()()
 
 
-class _FactoryChecks(Checks):
-    """A factory opens the same data again, or an empty store each time: this finds out which."""
+def _require_same_data(opener: Opener, store: Store, probe: StoredRecord) -> Opener:
+    """Find out whether a factory opens the same data again, or an empty store each time."""
+    store.create(probe)
+    again = opener()
+    try:
+        if again.load(probe.account_id) is None:
+            raise NotTestedError("opener")
+    finally:
+        close(again)
+    return opener
 
+
+class _FactoryContract(StoreContract):
     named: Named
 
     def _opener_of(self, store: Store) -> Opener:
-        opener = super()._opener_of(store)
-        probe = self._row("probe")
-        store.create(probe)
-        again = opener()
-        try:
-            if again.load(probe.account_id) is None:
-                raise NotTestedError("opener")
-        finally:
-            close(again)
-        return opener
+        return _require_same_data(super()._opener_of(store), store, self._row("probe"))
 
-
-class _FactoryContract(_FactoryChecks, StoreContract):
     def make_store(self) -> Store:
         store: Store = self.named()
         return store
@@ -78,7 +77,12 @@ class _FactoryContract(_FactoryChecks, StoreContract):
         return self.named
 
 
-class _AsyncFactoryContract(_FactoryChecks, AsyncStoreContract):
+class _AsyncFactoryContract(AsyncStoreContract):
+    named: Named
+
+    def _opener_of(self, store: Store) -> Opener:
+        return _require_same_data(super()._opener_of(store), store, self._row("probe"))
+
     async def make_store(self) -> Any:
         made = self.named()
         return await made if iscoroutinefunction(self.named.find()) else made
@@ -106,10 +110,9 @@ def contract_of(target: str) -> Callable[[], Checks]:
     if not callable(found):
         raise ConfigurationError(f"{target} is neither a callable nor a StoreContract.")
     is_async = iscoroutinefunction(found) or is_asynchronous(named())
-    kind = _AsyncFactoryContract if is_async else _FactoryContract
 
     def make() -> Checks:
-        contract = kind()
+        contract = _AsyncFactoryContract() if is_async else _FactoryContract()
         contract.named = named
         return contract
 

@@ -36,7 +36,7 @@ class CheckResult:
     seconds: float
 
 
-def check_names(contract: type[Checks]) -> tuple[str, ...]:
+def check_names(contract: type[object]) -> tuple[str, ...]:
     """Return the names of a contract's checks, in the order in which they are written."""
     names = [name for kind in reversed(contract.__mro__) for name in vars(kind)]
     return tuple(name[len(_TEST) :] for name in dict.fromkeys(names) if name.startswith(_TEST))
