@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from servers.dovecot import HOST
+from servers.daemon import HOST
 
 ACCEPTED, REFUSED, UNAVAILABLE, CLOSED = "accepted", "refused", "unavailable", "closed"
 TIMEOUT = 30

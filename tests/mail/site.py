@@ -20,7 +20,8 @@ from attrs import evolve
 from mail.site_platform import DOMAIN, KEYS, SiteClock
 from mfakit import DEFAULT
 from mfakit.storage.sqlite import SQLiteStore
-from servers.dovecot import HOST, free_port
+from servers.child import free_port
+from servers.daemon import HOST
 from world import Person, World
 
 HERE = Path(__file__).parent

@@ -25,7 +25,8 @@ from mail.site import KEY, Site
 from mfakit import CodeRequired
 from mfakit.mail import DoveadmCommand, EndSessions
 from servers import dovecot, postfix
-from servers.dovecot import HOST, free_port
+from servers.child import free_port
+from servers.daemon import HOST
 from world import PASSWORD
 
 pytestmark = pytest.mark.server

@@ -23,6 +23,7 @@ from mail.test_logins import FakeMFA
 from mfakit.errors import CredentialRefusedError, StoreUnavailableError
 from mfakit.mail import Platform
 from servers import dovecot, postfix
+from servers.child import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "dovecot_postfix"
@@ -131,7 +132,7 @@ def test_the_smtp_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     mfa = FakeMFA()
     platform = Platform(mfa=mfa, resolve_account=resolve, check_password=lambda _a, _b: None)
-    where = {"hostname": "127.0.0.1", "port": dovecot.free_port()}
+    where = {"hostname": "127.0.0.1", "port": free_port()}
     controller = SubmissionController(Handler(), platform, tls, **where)
     controller.start()
     unverified = ssl.create_default_context()

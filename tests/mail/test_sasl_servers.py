@@ -15,7 +15,7 @@ from mail import clients
 from mail.clients import ACCEPTED, CLOSED, REFUSED, UNAVAILABLE
 from mail.conftest import Servers, need
 from servers import exim as exim_server
-from servers.dovecot import HOST
+from servers.daemon import HOST
 from servers.exim import Exim
 from world import PASSWORD
 

@@ -12,7 +12,8 @@ from mail.conftest import LUA, Servers
 from mail.site import KEY
 from mfakit.errors import LabelTakenError, LimitReachedError, WrongCodeError
 from mfakit.mail import DoveadmHTTP, EndSessions
-from servers.dovecot import HOST, Dovecot
+from servers.daemon import HOST
+from servers.dovecot import Dovecot
 from world import PASSWORD
 
 pytestmark = pytest.mark.server

@@ -42,7 +42,7 @@ from mfakit.mail.doveadm import ENDING_KINDS, DoveadmError
 from mfakit.mail.journal import JsonFormatter
 from mfakit.mail.service import check_service, load_platform, run_service
 from mfakit.mail.settings import parse_address, read_key, read_settings
-from servers.dovecot import free_port
+from servers.child import free_port
 
 HOST = "127.0.0.1"
 FORM = {"user": "ann@example.com", "password": "hunter2", "service": "imap", "remote_ip": HOST}

@@ -77,3 +77,8 @@ def free_ports(count: int) -> list[int]:
             one.bind(("127.0.0.1", port))
             ports.add(port)
     return list(ports)
+
+
+def free_port() -> int:
+    """Return one such port."""
+    return free_ports(1)[0]

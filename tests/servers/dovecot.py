@@ -5,22 +5,19 @@ It needs root, as Dovecot does, and ends with the process that started it.
 
 from __future__ import annotations
 
-import atexit
 import grp
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import tempfile
-import time
 from pathlib import Path
+
+from servers.child import free_port
+from servers.daemon import HOST, Daemon
 
 HOW_TO_GET_IT = (
     "as root: apt-get install dovecot-imapd dovecot-pop3d dovecot-submissiond"
     " dovecot-lmtpd dovecot-auth-lua"
 )
-HOST = "127.0.0.1"
 _BINARIES = Path("/usr/lib/dovecot")
 _NEEDED = ("imap", "pop3", "submission", "lmtp", "modules/auth/libauthdb_lua.so")
 _CONFIGURATION = """
@@ -103,15 +100,7 @@ def is_installed() -> bool:
     return os.geteuid() == 0 and all((_BINARIES / name).exists() for name in _NEEDED)
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Dovecot:
+class Dovecot(Daemon):
     """One server with IMAP, POP3 and submission; `start` it.
 
     Args:
@@ -137,12 +126,10 @@ class Dovecot:
         failure_delay: str = "0",
         more: str = "",
     ) -> None:
-        self._base = Path(tempfile.mkdtemp(prefix="dovecot-"))
-        self._base.chmod(0o755)
+        super().__init__("dovecot")
         for name in ("run", "state", "mail"):
             (self._base / name).mkdir()
         shutil.chown(self._base / "mail", "mail", "mail")
-        self._process: subprocess.Popen[bytes] | None = None
         self.imap, self.imaps, self.pop3 = free_port(), free_port(), free_port()
         self.submission, self.doveadm = free_port(), free_port()
         key_file = self._base / "http.key"
@@ -170,12 +157,6 @@ class Dovecot:
             more=more,
         )
         self.configuration.write_text(text)
-        atexit.register(self.close)
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return (self._base / "log").read_text(errors="replace")
 
     @property
     def lmtp(self) -> Path:
@@ -189,38 +170,10 @@ class Dovecot:
 
     def start(self) -> None:
         """Start, and return once it takes connections."""
-        command = [*_ends_with_us(), "dovecot", "-F", "-c", str(self.configuration)]
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log)
-            time.sleep(0.02)
+        command = ["dovecot", "-F", "-c", str(self.configuration)]
+        self._run(command, (self.imap, self.pop3, self.submission))
 
     def doveadm_command(self, *arguments: str) -> str:
         """Run doveadm on this server."""
         command = ["doveadm", "-c", str(self.configuration), *arguments]
         return subprocess.run(command, check=False, capture_output=True, text=True).stdout
-
-    def close(self) -> None:
-        """Stop it and remove its directory; the server is not used afterwards."""
-        atexit.unregister(self.close)
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
-            self._process = None
-        shutil.rmtree(self._base, ignore_errors=True)
-
-    def _is_ready(self) -> bool:
-        try:
-            for port in (self.imap, self.pop3, self.submission):
-                socket.create_connection((HOST, port), 1).close()
-        except OSError:
-            return False
-        return True
-
-
-def _ends_with_us() -> list[str]:
-    """On Linux the kernel ends the server when the thread that started it is gone."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []

@@ -5,17 +5,12 @@ It needs root, as Dovecot does, and ends with the process that started it.
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 
-from servers.dovecot import HOST, free_port
+from servers.child import free_port
+from servers.daemon import HOST, Daemon
 
 HOW_TO_GET_IT = (
     "as root: apt-get install debootstrap; debootstrap --variant=minbase"
@@ -90,7 +85,7 @@ def is_installed() -> bool:
     )
 
 
-class Dovecot24:
+class Dovecot24(Daemon):
     """One server with IMAP and POP3; `start` it.
 
     Args:
@@ -101,8 +96,7 @@ class Dovecot24:
     """
 
     def __init__(self, *, lua: Path, url: str, key: str, cache_size: str = "0") -> None:
-        self._base = Path(tempfile.mkdtemp(prefix="dovecot-", dir=_root() / "srv"))
-        self._base.chmod(0o755)
+        super().__init__("dovecot", _root() / "srv")
         for name in ("run", "state", "mail"):
             (self._base / name).mkdir()
         (self._base / "mail").chmod(0o777)
@@ -115,40 +109,8 @@ class Dovecot24:
         )
         (self._base / "dovecot.conf").write_text(text)
         self._configuration = inside / "dovecot.conf"
-        self._process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.close)
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        path = self._base / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
         """Start, and return once it takes connections."""
-        setpriv = shutil.which("setpriv")
-        ends_with_us = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
-        chroot = ["chroot", str(_root()), "dovecot", "-F", "-c", str(self._configuration)]
-        self._process = subprocess.Popen([*ends_with_us, *chroot], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log)
-            time.sleep(0.02)
-
-    def close(self) -> None:
-        """Stop it and remove its directory; the server is not used afterwards."""
-        atexit.unregister(self.close)
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
-            self._process = None
-        shutil.rmtree(self._base, ignore_errors=True)
-
-    def _is_ready(self) -> bool:
-        try:
-            for port in (self.imap, self.pop3):
-                socket.create_connection((HOST, port), 1).close()
-        except OSError:
-            return False
-        return True
+        command = ["chroot", str(_root()), "dovecot", "-F", "-c", str(self._configuration)]
+        self._run(command, (self.imap, self.pop3))

@@ -6,18 +6,13 @@ the environment variable EXIM4; its user must exist.
 
 from __future__ import annotations
 
-import atexit
 import os
 import pwd
 import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 
-from servers.dovecot import HOST, free_port
+from servers.child import free_port
+from servers.daemon import HOST, Daemon
 
 HOW_TO_GET_IT = (
     "as root: apt-get download exim4-daemon-heavy exim4-base;"
@@ -74,7 +69,7 @@ def is_installed() -> bool:
     return os.geteuid() == 0 and program() is not None
 
 
-class Exim:
+class Exim(Daemon):
     """One server that wants AUTH before it takes mail, and keeps what it takes in its queue.
 
     Args:
@@ -82,13 +77,11 @@ class Exim:
     """
 
     def __init__(self, *, socket: Path) -> None:
-        self._base = Path(tempfile.mkdtemp(prefix="exim-"))
-        self._base.chmod(0o755)
+        super().__init__("exim")
         (self._base / "spool").mkdir()
         shutil.chown(self._base, _USER)
         shutil.chown(self._base / "spool", _USER)
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
         self._configuration = self._base / "exim.conf"
         text = _CONFIGURATION.format(
             base=self._base, host=HOST, port=self.port, socket=socket, user=_USER
@@ -96,41 +89,10 @@ class Exim:
         self._configuration.write_text(text)
         os.chown(self._configuration, 0, 0)
         self._configuration.chmod(0o644)
-        atexit.register(self.close)
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return "\n".join([path.read_text() for path in self._base.glob("log-*")])
 
     def start(self) -> None:
         """Start, and return once it takes connections."""
         found = program()
         if found is None:
             raise RuntimeError(HOW_TO_GET_IT)
-        setpriv = shutil.which("setpriv")
-        ends_with_us = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
-        command = [*ends_with_us, found, "-bdf", "-C", str(self._configuration)]
-        with (self._base / "log-stderr").open("wb") as log:
-            self._process = subprocess.Popen(command, stderr=log)
-        deadline = time.monotonic() + 20
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log)
-            time.sleep(0.02)
-
-    def close(self) -> None:
-        """Stop it and remove its directory; the server is not used afterwards."""
-        atexit.unregister(self.close)
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
-            self._process = None
-        shutil.rmtree(self._base, ignore_errors=True)
-
-    def _is_ready(self) -> bool:
-        try:
-            socket.create_connection((HOST, self.port), 1).close()
-        except OSError:
-            return False
-        return True
+        self._run([found, "-bdf", "-C", str(self._configuration)], (self.port,))

@@ -6,7 +6,8 @@ import time
 from functools import cache
 from pathlib import Path
 
-from servers.mariadb import HOST, MariaDB, free_port, give_up, is_installed
+from servers.child import free_port
+from servers.mariadb import HOST, MariaDB, give_up, is_installed
 
 HOW_TO_GET_IT = "apt-get install mariadb-server galera-4 rsync"
 _PROVIDERS = (

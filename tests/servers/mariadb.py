@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ from typing import Any
 
 import pymysql
 import pytest
+
+from servers.child import free_port
 
 HOW_TO_GET_IT = "apt-get install mariadb-server"
 HOST = "127.0.0.1"
@@ -64,14 +65,6 @@ def is_installed() -> bool:
 def server_program() -> str | None:
     """The path of `mariadbd`, which is not on the path of everybody."""
     return shutil.which("mariadbd") or shutil.which("mariadbd", path="/usr/sbin")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class MariaDB:

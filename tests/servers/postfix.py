@@ -6,17 +6,13 @@ delivered to a Dovecot by LMTP; nothing is ever sent elsewhere.
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
-import signal
-import socket
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 
-from servers.dovecot import HOST, free_port
+from servers.child import free_port
+from servers.daemon import HOST, Daemon
 
 HOW_TO_GET_IT = "as root: apt-get install postfix"
 _MASTER = Path("/usr/lib/postfix/sbin/master")
@@ -72,7 +68,7 @@ def is_installed() -> bool:
     return os.geteuid() == 0 and _MASTER.exists()
 
 
-class Postfix:
+class Postfix(Daemon):
     """One server with a submission port that wants AUTH and a port that relays for Dovecot.
 
     Args:
@@ -82,9 +78,7 @@ class Postfix:
     """
 
     def __init__(self, *, sasl: str, lmtp: Path, processes: int = 100) -> None:
-        self._base = Path(tempfile.mkdtemp(prefix="postfix-"))
-        self._base.chmod(0o755)
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__("postfix")
         self.submission, self.relay = free_port(), free_port()
         (self._base / "queue").mkdir()
         (self._base / "data").mkdir(mode=0o700)
@@ -97,49 +91,14 @@ class Postfix:
             processes=processes,
         )
         (self._base / "master.cf").write_text(master)
-        atexit.register(self.close)
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        path = self._base / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
         """Start, and return once it takes connections."""
-        environment = os.environ | {"MAIL_CONFIG": str(self._base)}
+        base = str(self._base)
         checked = subprocess.run(
-            ["postfix", "-c", str(self._base), "check"], check=False, capture_output=True, text=True
+            ["postfix", "-c", base, "check"], check=False, capture_output=True, text=True
         )
         if checked.returncode:
             raise RuntimeError(checked.stderr)
-        command = [*_ends_with_us(), str(_MASTER), "-d", "-c", str(self._base)]
-        self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log)
-            time.sleep(0.02)
-
-    def close(self) -> None:
-        """Stop it and remove its directory; the server is not used afterwards."""
-        atexit.unregister(self.close)
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(20)
-            self._process = None
-        shutil.rmtree(self._base, ignore_errors=True)
-
-    def _is_ready(self) -> bool:
-        try:
-            for port in (self.submission, self.relay):
-                socket.create_connection((HOST, port), 1).close()
-        except OSError:
-            return False
-        return True
-
-
-def _ends_with_us() -> list[str]:
-    """On Linux the kernel ends the server when the thread that started it is gone."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+        command = [str(_MASTER), "-d", "-c", base]
+        self._run(command, (self.submission, self.relay), MAIL_CONFIG=base)

