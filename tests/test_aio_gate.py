@@ -16,46 +16,7 @@ from mfakit.aio.gate import AsyncHashGate
 from mfakit.core.decision import CheckHash, NewHashes
 from mfakit.core.secret import Secret
 from mfakit.errors import BusyError, HashingError
-
-
-class SlowHasher:
-    """Each run waits until it is let go; counts runs, and how many ran at once."""
-
-    def __init__(self) -> None:
-        self.lock, self.go = threading.Lock(), threading.Event()
-        self.runs = self.running = self.most = 0
-
-    def check_cost(self, policy: Policy) -> None:
-        """Any."""
-
-    def verify(self, stored: str, secret: Secret) -> bool:
-        with self.lock:
-            self.runs += 1
-            self.running += 1
-            self.most = max(self.most, self.running)
-        assert self.go.wait(10)
-        with self.lock:
-            self.running -= 1
-        if stored == "broken":
-            raise HashingError
-        return secret.reveal() == b"right"
-
-    def hash(self, secret: Secret, policy: Policy) -> str:
-        self.verify("", secret)
-        return f"hash-{secret.reveal().decode()}"
-
-
-def _check(
-    secret: bytes = b"right", account: str = "ann", stored: str = "s", remember: int = 60
-) -> CheckHash:
-    return CheckHash(
-        account_id=account,
-        item_id="i",
-        sealed=stored,
-        unseal=lambda: Secret(stored.encode()),
-        secret=Secret(secret),
-        remember_seconds=remember,
-    )
+from slow_hasher import SlowHasher, check
 
 
 async def _ask(gate: AsyncHashGate, check: CheckHash) -> tuple[bool, bool]:
@@ -99,7 +60,7 @@ def test_identical_attempts_share_one_run(secret: bytes, right: bool) -> None:
     """Eight connections of one phone: one Argon2 run, one answer, one place."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(*(_ask(gate, _check(secret)) for _ in range(8)))
+        tasks = _tasks(*(_ask(gate, check(secret)) for _ in range(8)))
         await until(lambda: hasher.runs == 1)
         assert _waiting(gate) == 1
         hasher.go.set()
@@ -111,12 +72,7 @@ def test_identical_attempts_share_one_run(secret: bytes, right: bool) -> None:
 
 def test_attempts_that_differ_in_anything_do_not_share() -> None:
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        checks = [
-            _check(),
-            _check(b"wrong"),
-            _check(account="bob"),
-            _check(account="cy", stored="t"),
-        ]
+        checks = [check(), check(b"wrong"), check(account="bob"), check(account="cy", stored="t")]
         tasks = _tasks(*(_ask(gate, one) for one in checks))
         await until(lambda: hasher.runs == 4)
         hasher.go.set()
@@ -129,16 +85,16 @@ def test_runs_at_once_are_bounded_and_the_queue_too() -> None:
     """Two run, three wait, the next is busy; all that were taken are answered."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(*(_ask(gate, _check(account=f"user-{n}")) for n in range(5)))
+        tasks = _tasks(*(_ask(gate, check(account=f"user-{n}")) for n in range(5)))
         await until(lambda: hasher.runs == 2)
         with pytest.raises(BusyError):
-            await gate.check(_check(account="late"))
+            await gate.check(check(account="late"))
         with pytest.raises(BusyError):
             await gate.hash(_new("late"))
         hasher.go.set()
         assert await asyncio.gather(*tasks) == [(True, True)] * 5
         assert (hasher.runs, hasher.most) == (5, 2)
-        assert await _ask(gate, _check(account="late")) == (True, True)
+        assert await _ask(gate, check(account="late")) == (True, True)
 
     with_gate(main, concurrency=2, queue=3)
 
@@ -147,11 +103,11 @@ def test_one_account_takes_two_places_at_most() -> None:
     """A third different attempt on one account is busy, and others are not affected."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(*(_ask(gate, _check(one)) for one in (b"1", b"2")))
+        tasks = _tasks(*(_ask(gate, check(one)) for one in (b"1", b"2")))
         await until(lambda: _waiting(gate) == 2)
         with pytest.raises(BusyError):
-            await gate.check(_check(b"3"))
-        tasks += _tasks(_ask(gate, _check(b"1")), _ask(gate, _check(account="bob")))
+            await gate.check(check(b"3"))
+        tasks += _tasks(_ask(gate, check(b"1")), _ask(gate, check(account="bob")))
         await until(lambda: _waiting(gate) == 3)
         hasher.go.set()
         assert [value for value, _ in await asyncio.gather(*tasks)] == [False, False, False, True]
@@ -163,12 +119,12 @@ def test_a_run_that_fails_says_nothing_about_the_secret() -> None:
     """The one that ran gets the error, those that waited are busy, nobody is told "wrong"."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(*(_ask(gate, _check(stored="broken")) for _ in range(4)))
+        tasks = _tasks(*(_ask(gate, check(stored="broken")) for _ in range(4)))
         await until(lambda: hasher.runs == 1)
         hasher.go.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(one) for one in results] == [HashingError, BusyError, BusyError, BusyError]
-        assert await _ask(gate, _check()) == (True, True)
+        assert await _ask(gate, check()) == (True, True)
 
     with_gate(main)
 
@@ -194,11 +150,11 @@ def test_new_hashes_keep_their_order_and_are_never_shared() -> None:
 def test_a_success_is_remembered_and_a_failure_is_not() -> None:
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
         hasher.go.set()
-        right = [await _ask(gate, _check()) for _ in range(3)]
+        right = [await _ask(gate, check()) for _ in range(3)]
         assert right == [(True, True), (True, False), (True, False)]
         assert hasher.runs == 1
-        assert [await _ask(gate, _check(b"wrong")) for _ in range(3)] == [(False, True)] * 3
-        assert [await _ask(gate, _check(remember=0)) for _ in range(2)] == [(True, True)] * 2
+        assert [await _ask(gate, check(b"wrong")) for _ in range(3)] == [(False, True)] * 3
+        assert [await _ask(gate, check(remember=0)) for _ in range(2)] == [(True, True)] * 2
         assert hasher.runs == 6
 
     with_gate(main)
@@ -212,7 +168,7 @@ def test_one_of_the_waiters_is_cancelled(goes: int) -> None:
     """Whoever it is, the one that began it too: the others get their answer from the same run."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(*(_ask(gate, _check()) for _ in range(3)))
+        tasks = _tasks(*(_ask(gate, check()) for _ in range(3)))
         await until(lambda: hasher.runs == 1)
         tasks[goes].cancel()
         await asyncio.wait([tasks[goes]], timeout=1)
@@ -222,7 +178,7 @@ def test_one_of_the_waiters_is_cancelled(goes: int) -> None:
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [one for one in results if one == (True, True)] == [(True, True)] * 2
         assert hasher.runs == 1
-        assert await _ask(gate, _check()) == (True, False)  # the others made it remembered
+        assert await _ask(gate, check()) == (True, False)  # the others made it remembered
 
     with_gate(main)
 
@@ -231,9 +187,9 @@ def test_a_run_that_waits_and_loses_one_of_its_waiters_still_runs() -> None:
     """Not begun yet, shared by two, one goes: it stays in the queue for the other."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        first = _tasks(_ask(gate, _check(account="first")))
+        first = _tasks(_ask(gate, check(account="first")))
         await until(lambda: hasher.runs == 1)
-        tasks = _tasks(*(_ask(gate, _check()) for _ in range(2)))
+        tasks = _tasks(*(_ask(gate, check()) for _ in range(2)))
         await until(lambda: _waiting(gate) == 2)
         await asyncio.sleep(0)
         tasks[0].cancel()
@@ -248,10 +204,10 @@ def test_a_run_that_nobody_waits_for_is_dropped_if_it_has_not_begun() -> None:
     """Clients that hang up do not fill the queue: their places are free at once."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        first = _tasks(_ask(gate, _check(account="first")))
+        first = _tasks(_ask(gate, check(account="first")))
         await until(lambda: hasher.runs == 1)
         for _ in range(20):
-            tasks = _tasks(*(_ask(gate, _check()) for _ in range(2)), gate.hash(_new("bob")))
+            tasks = _tasks(*(_ask(gate, check()) for _ in range(2)), gate.hash(_new("bob")))
             await until(lambda: _waiting(gate) == 3)
             for one in tasks:
                 one.cancel()
@@ -268,14 +224,14 @@ def test_a_run_that_has_begun_is_finished_and_keeps_its_place_till_then() -> Non
     """A thread cannot be stopped, so its place is taken until it is free; who comes again joins it."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(_ask(gate, _check()))
+        tasks = _tasks(_ask(gate, check()))
         await until(lambda: hasher.runs == 1)
         tasks[0].cancel()
         await asyncio.wait(tasks)
         assert _waiting(gate) == 1
         with pytest.raises(BusyError):
-            await gate.check(_check(account="bob"))
-        again = _tasks(_ask(gate, _check()))
+            await gate.check(check(account="bob"))
+        again = _tasks(_ask(gate, check()))
         await asyncio.sleep(0.01)
         hasher.go.set()
         assert await asyncio.gather(*again) == [(True, True)]
@@ -288,7 +244,7 @@ def test_a_failure_that_nobody_hears_of_is_no_complaint() -> None:
     """Everybody was cancelled and the run fails: no "exception was never retrieved"."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(*(_ask(gate, _check(stored="broken")) for _ in range(2)))
+        tasks = _tasks(*(_ask(gate, check(stored="broken")) for _ in range(2)))
         await until(lambda: hasher.runs == 1)
         for one in tasks:
             one.cancel()
@@ -309,11 +265,11 @@ def test_when_no_thread_can_be_begun_nothing_is_known_and_no_place_is_lost(
         hasher.go.set()
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
-            for call in (gate.check(_check()), gate.hash(_new())):
+            for call in (gate.check(check()), gate.hash(_new())):
                 with pytest.raises(HashingError):
                     await call
             assert (_waiting(gate), gate._flights) == (0, {})
-        assert await _ask(gate, _check()) == (True, True)
+        assert await _ask(gate, check()) == (True, True)
 
     with_gate(main)
 
@@ -326,7 +282,7 @@ def test_it_goes_on_after_aclose_and_in_another_loop() -> None:
 
     async def main() -> None:
         for _ in range(2):
-            assert (await gate.check(_check(b"wrong"))).value is False
+            assert (await gate.check(check(b"wrong"))).value is False
             await gate.aclose()
             await gate.aclose()
 
@@ -341,7 +297,7 @@ def test_a_loop_that_ends_in_the_middle_of_a_run_leaves_no_place_taken() -> None
     gate = AsyncHashGate(hasher, concurrency=1, queue=0)
 
     async def main() -> None:
-        task = asyncio.create_task(_ask(gate, _check()))
+        task = asyncio.create_task(_ask(gate, check()))
         await until(lambda: hasher.runs == 1)
         assert not task.done()
 
@@ -353,7 +309,7 @@ def test_a_loop_that_ends_in_the_middle_of_a_run_leaves_no_place_taken() -> None
         time.sleep(0.001)
 
     async def again() -> None:
-        assert await _ask(gate, _check()) == (True, True)
+        assert await _ask(gate, check()) == (True, True)
         await gate.aclose()
 
     run(again())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,46 +14,7 @@ from mfakit.core.decision import CheckHash, NewHashes
 from mfakit.core.secret import Secret
 from mfakit.errors import BusyError, HashingError
 from mfakit.gate import HashGate, Memory, Places
-
-
-class SlowHasher:
-    """Each run waits until it is let go; counts runs, and how many ran at once."""
-
-    def __init__(self) -> None:
-        self.lock, self.go = threading.Lock(), threading.Event()
-        self.runs = self.running = self.most = 0
-
-    def check_cost(self, policy: Policy) -> None:
-        """Any."""
-
-    def verify(self, stored: str, secret: Secret) -> bool:
-        with self.lock:
-            self.runs += 1
-            self.running += 1
-            self.most = max(self.most, self.running)
-        assert self.go.wait(10)
-        with self.lock:
-            self.running -= 1
-        if stored == "broken":
-            raise HashingError
-        return secret.reveal() == b"right"
-
-    def hash(self, secret: Secret, policy: Policy) -> str:
-        self.verify("", secret)
-        return f"hash-{secret.reveal().decode()}"
-
-
-def _check(
-    secret: bytes = b"right", account: str = "ann", stored: str = "s", remember: int = 60
-) -> CheckHash:
-    return CheckHash(
-        account_id=account,
-        item_id="i",
-        sealed=stored,
-        unseal=lambda: Secret(stored.encode()),
-        secret=Secret(secret),
-        remember_seconds=remember,
-    )
+from slow_hasher import SlowHasher, check
 
 
 def _ask(gate: HashGate, check: CheckHash) -> tuple[bool, bool]:
@@ -80,7 +40,7 @@ def test_identical_attempts_share_one_run() -> None:
         hasher = SlowHasher()
         gate = HashGate(hasher, concurrency=4)
         with ThreadPoolExecutor(8) as threads:
-            results = [threads.submit(_ask, gate, _check(secret)) for _ in range(8)]
+            results = [threads.submit(_ask, gate, check(secret)) for _ in range(8)]
             _until(lambda: hasher.runs == 1)  # noqa: B023
             time.sleep(0.02)
             hasher.go.set()
@@ -94,7 +54,7 @@ def test_attempts_that_differ_in_anything_do_not_share() -> None:
     """Account, stored hash and secret: the verdict about one is none about another."""
     hasher = SlowHasher()
     gate = HashGate(hasher, concurrency=8)
-    checks = [_check(), _check(b"wrong"), _check(account="bob"), _check(account="cy", stored="t")]
+    checks = [check(), check(b"wrong"), check(account="bob"), check(account="cy", stored="t")]
     with ThreadPoolExecutor(8) as threads:
         results = [threads.submit(_ask, gate, one) for one in checks]
         _until(lambda: hasher.runs == 4)
@@ -107,7 +67,7 @@ def test_runs_at_once_are_bounded() -> None:
     hasher = SlowHasher()
     gate = HashGate(hasher, concurrency=2, queue=20)
     with ThreadPoolExecutor(10) as threads:
-        results = [threads.submit(_ask, gate, _check(account=f"user-{n}")) for n in range(10)]
+        results = [threads.submit(_ask, gate, check(account=f"user-{n}")) for n in range(10)]
         _until(lambda: _waiting(gate) == 10 and hasher.running == 2)
         hasher.go.set()
         assert all(one.result() == (True, True) for one in results)
@@ -120,19 +80,19 @@ def test_one_account_holds_two_places() -> None:
     hasher = SlowHasher()
     gate = HashGate(hasher, concurrency=1, queue=10)
     with ThreadPoolExecutor(4) as threads:
-        own = [threads.submit(_ask, gate, _check(b"guess %d" % n)) for n in range(2)]
+        own = [threads.submit(_ask, gate, check(b"guess %d" % n)) for n in range(2)]
         _until(lambda: _waiting(gate) == 2)
         with pytest.raises(BusyError):
-            _ask(gate, _check(b"guess 3"))
+            _ask(gate, check(b"guess 3"))
         with pytest.raises(BusyError):
             gate.hash(
                 NewHashes(account_id="ann", purpose="p", secrets=(Secret(b"x"),), policy=Policy())
             )
-        other = threads.submit(_ask, gate, _check(account="bob"))
+        other = threads.submit(_ask, gate, check(account="bob"))
         _until(lambda: _waiting(gate) == 3)
         hasher.go.set()
         assert [one.result()[0] for one in (*own, other)] == [False, False, True]
-    assert _ask(gate, _check(b"guess 3")) == (False, True)
+    assert _ask(gate, check(b"guess 3")) == (False, True)
 
 
 def test_the_queue_is_bounded() -> None:
@@ -140,13 +100,13 @@ def test_the_queue_is_bounded() -> None:
     hasher = SlowHasher()
     gate = HashGate(hasher, concurrency=1, queue=2)
     with ThreadPoolExecutor(4) as threads:
-        held = [threads.submit(_ask, gate, _check(account=f"user-{n}")) for n in range(3)]
+        held = [threads.submit(_ask, gate, check(account=f"user-{n}")) for n in range(3)]
         _until(lambda: _waiting(gate) == 3)
         with pytest.raises(BusyError):
-            _ask(gate, _check(account="late"))
+            _ask(gate, check(account="late"))
         hasher.go.set()
         assert all(one.result()[0] for one in held)
-    assert _ask(gate, _check(account="late"))[0] is True
+    assert _ask(gate, check(account="late"))[0] is True
 
 
 def test_a_run_that_fails_says_nothing_about_the_secret() -> None:
@@ -154,7 +114,7 @@ def test_a_run_that_fails_says_nothing_about_the_secret() -> None:
     hasher = SlowHasher()
     gate = HashGate(hasher, concurrency=2)
     with ThreadPoolExecutor(4) as threads:
-        results = [threads.submit(_ask, gate, _check(stored="broken")) for _ in range(4)]
+        results = [threads.submit(_ask, gate, check(stored="broken")) for _ in range(4)]
         _until(lambda: hasher.runs == 1)
         time.sleep(0.02)
         hasher.go.set()
@@ -184,9 +144,9 @@ def test_a_success_is_remembered_and_a_failure_is_not() -> None:
     hasher = SlowHasher()
     hasher.go.set()
     gate = HashGate(hasher)
-    assert [_ask(gate, _check()) for _ in range(3)] == [(True, True), (True, False), (True, False)]
+    assert [_ask(gate, check()) for _ in range(3)] == [(True, True), (True, False), (True, False)]
     assert hasher.runs == 1
-    assert [_ask(gate, _check(b"wrong")) for _ in range(3)] == [(False, True)] * 3
+    assert [_ask(gate, check(b"wrong")) for _ in range(3)] == [(False, True)] * 3
     assert hasher.runs == 4
 
 
@@ -195,14 +155,14 @@ def test_nothing_is_remembered_where_the_question_says_so() -> None:
     hasher = SlowHasher()
     hasher.go.set()
     gate = HashGate(hasher)
-    _ask(gate, _check())  # remembered
-    assert _ask(gate, _check(remember=0)) == (True, True)
-    assert _ask(gate, _check(stored="other", remember=0)) == (True, True)
-    assert _ask(gate, _check(stored="other")) == (True, True)
+    _ask(gate, check())  # remembered
+    assert _ask(gate, check(remember=0)) == (True, True)
+    assert _ask(gate, check(stored="other", remember=0)) == (True, True)
+    assert _ask(gate, check(stored="other")) == (True, True)
     assert hasher.runs == 4
 
 
-def test_memory_is_for_this_very_check() -> None:
+def test_memory_is_for_this_verycheck() -> None:
     """Account, item, stored hash and secret all count: a replaced passcode is not remembered."""
     memory = Memory()
     base = {
