@@ -185,6 +185,14 @@ def test_a_cluster_of_one_shard_is_served_by_a_plain_client() -> None:
 
 
 @PACKAGES
+def test_a_pipeline_is_no_client(package: str) -> None:
+    """It answers nothing before it is executed: each write would look lost, and be done later."""
+    client = make_client(package, {"host": "127.0.0.1", "port": 1})
+    with pytest.raises(StoreConfigurationError, match="one server"):
+        ValkeyStore(client.pipeline())
+
+
+@PACKAGES
 def test_the_documented_rights_are_enough(package: str) -> None:
     """A user with the rights of the page on stores, and no others, can do all that a store does."""
     page = Path(__file__).resolve().parents[2] / "docs" / "choose-a-store.md"

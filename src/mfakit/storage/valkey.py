@@ -263,7 +263,9 @@ def _package(client: Any, home: str) -> str:
     """Return "valkey" or "redis": the package whose client of one server this is."""
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(client).__mro__}
     for package in ("valkey", "redis"):
-        if f"{package}.{home}.{package.capitalize()}" in kinds:
+        # A pipeline is a client too, and answers nothing before it is executed.
+        of_one_server = f"{package}.{home}.{package.capitalize()}" in kinds
+        if of_one_server and f"{package}.{home}.Pipeline" not in kinds:
             return package
     raise StoreConfigurationError(
         f"This store needs a client of one server: valkey.{home}.Valkey or redis.{home}.Redis."

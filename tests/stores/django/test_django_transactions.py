@@ -47,6 +47,29 @@ def test_without_autocommit_every_method_is_refused(name: str) -> None:
     assert store.load("ann") == row()
 
 
+def _refuse_all_in_a_transaction_begun_by_hand(alias: str) -> None:
+    store = DjangoStore(alias)
+    assert store.create(row()) is True
+    with connections[alias].cursor() as cursor:
+        cursor.execute("BEGIN")
+        for call in CALLS.values():
+            with pytest.raises(StoreConfigurationError, match="a statement of its own"):
+                call(store)
+        cursor.execute("ROLLBACK")
+    assert store.load("ann") == row()
+    assert store.delete("ann", expected=1) is True
+
+
+def test_a_transaction_begun_by_hand_is_seen_and_refused() -> None:
+    """Django knows only its own `atomic()`; what a cursor began, it would roll back with us in it."""
+    _refuse_all_in_a_transaction_begun_by_hand("default")
+
+
+@pytest.mark.server
+def test_a_transaction_begun_by_hand_on_postgresql(postgres: Any) -> None:
+    _refuse_all_in_a_transaction_begun_by_hand("postgres")
+
+
 def test_a_transaction_on_another_alias_does_not_matter() -> None:
     """What the caller rolls back there, stays written here."""
     store = DjangoStore()

@@ -71,6 +71,12 @@ _IN_TRANSACTION = (
     "counted: call it outside, or give it an alias of its own in DATABASES."
 )
 _NO_AUTOCOMMIT = "The store's database connection is not in autocommit mode."
+# psycopg's TransactionStatus: INTRANS, INERROR. UNKNOWN is a lost connection, and not the caller's.
+_PSYCOPG_IN_TRANSACTION = (2, 3)
+_BEGUN_BY_HAND = (
+    "The store was called inside a transaction that was begun with a statement of its own, not "
+    "with atomic(). End it first, or give the store an alias of its own in DATABASES."
+)
 
 
 class DjangoStore:
@@ -224,7 +230,15 @@ def _own_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
                 raise StoreConfigurationError(_IN_TRANSACTION) from nested
         elif not connection.get_autocommit():
             raise StoreConfigurationError(_NO_AUTOCOMMIT)
+        elif _is_begun_by_hand(connection.connection):
+            raise StoreConfigurationError(_BEGUN_BY_HAND)
         yield
+
+
+def _is_begun_by_hand(driver: Any) -> bool:
+    """Ask sqlite3 or psycopg: Django does not see a `BEGIN` that a cursor executed."""
+    status = getattr(getattr(driver, "info", None), "transaction_status", None)
+    return getattr(driver, "in_transaction", False) or status in _PSYCOPG_IN_TRANSACTION
 
 
 def _as_a_request(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
