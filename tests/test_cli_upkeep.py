@@ -174,7 +174,7 @@ def test_rotation_as_a_process(platform: Platform) -> None:
     assert platform.sign_in(platform.with_keys(NEW), "user-17") == "recovery"
 
 
-def test_rotation_beside_sign_ins(platform: Platform) -> None:
+def test_s18_rotation_beside_sign_ins(platform: Platform) -> None:
     """Scenario 18: four threads sign in all the while; each gets in, and each code is spent once."""
     accounts = [f"user-{number:03}" for number in range(120)]
     platform.enroll(*accounts)
@@ -261,7 +261,7 @@ def test_progress_is_shown_at_a_terminal(
 # -------------------------------------------------------------------------------------- group reset
 
 
-def test_group_reset_beside_sign_ins(platform: Platform) -> None:
+def test_s18_group_reset_beside_sign_ins(platform: Platform) -> None:
     """Scenario 18: one group is off, the other untouched, and nobody is let in by a spent code."""
     group = [f"a/user-{number:02}" for number in range(60)]
     others = [f"b/user-{number:02}" for number in range(60)]

@@ -26,7 +26,7 @@ T0 = 1_800_000_000  # 15 January 2027, 08:00 UTC
 PASSWORD = "correct horse battery"
 
 
-def _clock(directory: Path) -> Callable[[], float]:
+def clock_of(directory: Path) -> Callable[[], float]:
     return lambda: float((directory / "clock").read_text(encoding="ascii"))
 
 
@@ -43,12 +43,12 @@ def flask_site(directory: Path, smtp_port: int, accounts: list[Any]) -> Running:
     from mfakit.storage.sqlite import SQLiteStore
 
     send = smtp_sender("127.0.0.1", smtp_port)
-    app = create_app(directory / "data", clock=_clock(directory), send=send)
+    app = create_app(directory / "data", clock=clock_of(directory), send=send)
     boxes = app.extensions["mailboxes"]
     boxes.open(accounts, PASSWORD)
     keys = KeyRing.from_file(directory / "data" / "mfa.keys")
     store = SQLiteStore(directory / "data" / "mfa.db")
-    clock = _clock(directory)
+    clock = clock_of(directory)
     mfa = MFA(store, keys, policy=boxes.policy_of, realm="flask-webmail", clock=clock)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -66,7 +66,7 @@ def django_site(directory: Path, smtp_port: int, accounts: list[Any]) -> Running
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
 
-    settings.WEBMAIL_CLOCK = clock = _clock(directory)
+    settings.WEBMAIL_CLOCK = clock = clock_of(directory)
     django.setup()
     call_command("migrate", verbosity=0)
     from examples.django_webmail.models import Account

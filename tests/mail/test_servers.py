@@ -56,7 +56,7 @@ def test_off_with_a_suspect_password_is_refused_unchecked(servers: Servers) -> N
     assert servers.outcome(site.login(ann), PASSWORD) == ACCEPTED
 
 
-def test_on_a_passcode_signs_in(servers: Servers) -> None:
+def test_s20_on_a_passcode_signs_in(servers: Servers) -> None:
     """Scenarios 20, 23, 24: it works everywhere, and the list says when, where and by what."""
     site = servers.site
     ann = site.new_person()
