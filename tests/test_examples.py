@@ -52,6 +52,11 @@ def test_the_readme_counts_the_glue_of_the_service():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     total = sum(_count(EXAMPLES / "fastapi_service" / name) for name in ("api.py", "problems.py"))
     assert f"| API in [FastAPI](docs/fastapi.md) | {total} lines |" in readme
+    platform = _count(EXAMPLES / "dovecot_postfix" / "mail_platform.py")
+    assert (
+        f"| [Dovecot and Postfix](examples/dovecot_postfix/README.md) | {platform} lines |"
+        in readme
+    )
 
 
 def test_functions_of_examples_are_short():

@@ -47,7 +47,9 @@ SECRETS = st.binary(min_size=16, max_size=64)
 
 
 @pytest.mark.parametrize(("seconds", "step", "algorithm", "code"), VECTORS)
-def test_s39_s40_s41_rfc_6238_appendix_b(seconds: int, step: int, algorithm: str, code: str) -> None:
+def test_s39_s40_s41_rfc_6238_appendix_b(
+    seconds: int, step: int, algorithm: str, code: str
+) -> None:
     """Each of the 18 published vectors: the time step, the code, and that the code is found."""
     seed = SEEDS[algorithm]
     assert time_step(seconds, 30) == step
