@@ -12,7 +12,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks import adapters, growth, imports, passcodes, report, stores, totp
+from benchmarks import (
+    adapters,
+    clients,
+    growth,
+    imports,
+    items,
+    passcodes,
+    plots,
+    report,
+    stores,
+    totp,
+)
 from benchmarks.timing import Section, UnavailableError
 
 Run = Callable[..., Section]
@@ -79,6 +90,8 @@ def _runs(accounts: Sequence[int]) -> dict[str, Run]:
             f"adapter-{name}": partial(adapters.run, case.title, case.open, limited.get(name))
             for name, case in stores.CASES.items()
         },
+        "clients": clients.run,
+        **items.RUNS,
         "growth-sqlite": partial(growth.run, "SQLite, NORMAL", growth.sqlite, accounts),
         "growth-postgres": partial(growth.run, "PostgreSQL", growth.postgres, accounts),
     }
@@ -90,6 +103,10 @@ def _write(page: Path, sections: dict[str, Section], on: dict[str, str]) -> None
     )
     for name, section in sections.items():
         text = report.fill_in(text, name, report.as_markdown(section))
+        if section.curves:
+            picture = page.parent / "pictures" / f"{name}.svg"
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_text(plots.as_svg(section.title, section.curves), encoding="utf-8")
     page.write_text(text, encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import json
 
 from benchmarks.engines import postgres_server
-from benchmarks.timing import Claim, Contender, Section, UnavailableError, interleave
+from benchmarks.timing import Claim, Contender, Curves, Section, UnavailableError, interleave
 from benchmarks.world import World, mail_login, new_keys
 from mfakit import MFA
 from mfakit.storage import Store, StoredRecord
@@ -32,6 +32,7 @@ TIMES_THE_SMALLEST = 1.3
 MEASURED = 1000  # every account of the smallest table; the process remembers the keys of 1,024
 CALLS = 200
 _CHUNKS = 100
+_CALLS = ("verify_code", "authenticate_client")
 _BYTES_AN_ACCOUNT = 10_000  # on disk while it is filled: row, index, log
 
 Fill = Callable[[Sequence[StoredRecord], int], AbstractContextManager[Store]]
@@ -60,11 +61,14 @@ def run(title: str, fill: Fill, accounts: Sequence[int], *, is_quick: bool) -> S
             value=rounds.ratio(_name(what, size), _name(what, sizes[0])),
             at_most=TIMES_THE_SMALLEST,
         )
-        for what in ("verify_code", "authenticate_client")
+        for what in _CALLS
         for size in sizes[1:]
     ]
+    taken = rounds.microseconds()
+    lines = {what: {size: taken[_name(what, size)] for size in sizes} for what in _CALLS}
+    curves = Curves(across="accounts", up="µs", lines=lines, is_logarithmic=True)
     return Section(
-        title=f"Growth: {title}", microseconds=rounds.microseconds(), claims=tuple(claims)
+        title=f"Growth: {title}", microseconds=taken, claims=tuple(claims), curves=curves
     )
 
 

@@ -7,6 +7,8 @@ statements, transactions and locks are theirs. Where one has a choice, it has th
 from __future__ import annotations
 
 import os
+import threading
+import uuid
 from base64 import b32encode
 from binascii import hexlify
 from collections.abc import Iterator
@@ -41,9 +43,14 @@ def postgresql(port: int, name: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.postgresql", **place}
 
 
-def use_database(database: dict[str, Any]) -> None:
-    """Make it the only database of Django, with all tables; the one before is left."""
-    _set_up()
+def use_database(database: dict[str, Any], *, is_ready: bool = False) -> None:
+    """Make it the only database of Django, with all tables; the one before is left.
+
+    Args:
+        database: What `DATABASES` says of it.
+        is_ready: It has the tables already.
+    """
+    set_up()
     from django.core.management import call_command
     from django.db import connections
 
@@ -51,8 +58,9 @@ def use_database(database: dict[str, Any]) -> None:
     connections.settings["default"] = connections.configure_settings({"default": database})[
         "default"
     ]
-    call_command("migrate", verbosity=0, skip_checks=True)
-    call_command("createcachetable", verbosity=0)
+    if not is_ready:
+        call_command("migrate", verbosity=0, skip_checks=True)
+        call_command("createcachetable", verbosity=0)
 
 
 def leave_database() -> None:
@@ -73,7 +81,7 @@ class DjangoOTP:
         key = os.urandom(20)
         device = models.TOTPDevice.objects.create(user=_new_user("ann"), key=hexlify(key).decode())
         self._devices, self._device_id = models.TOTPDevice.objects, device.pk
-        self._time = models.time = _Time()  # type: ignore[assignment]
+        self._time = models.time = _TIME  # type: ignore[assignment]
         self._codes = _fresh_codes(key, checks)
 
     def check(self) -> None:
@@ -102,7 +110,7 @@ class Allauth:
         self._user = _new_user("bob")
         auth.TOTP.activate(self._user, b32encode(key).decode())
         self._authenticators: Any = Authenticator.objects
-        self._time = auth.time = _Time()  # type: ignore[attr-defined]
+        self._time = auth.time = _TIME  # type: ignore[attr-defined]
         self._codes = _fresh_codes(key, checks)
 
     def check(self) -> None:
@@ -114,13 +122,17 @@ class Allauth:
             authenticator.record_usage()
 
 
-class _Time:
-    """Takes the place of the module `time` inside a peer."""
+class Time(threading.local):
+    """Takes the place of the module `time` inside a peer; each thread has its own."""
 
-    now = 0.0
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
 
     def time(self) -> float:
         return self.now
+
+
+_TIME = Time()
 
 
 def _fresh_codes(key: bytes, number: int) -> Iterator[tuple[float, str]]:
@@ -138,10 +150,11 @@ def _fresh_codes(key: bytes, number: int) -> Iterator[tuple[float, str]]:
 def _new_user(name: str) -> Any:
     from django.contrib.auth import get_user_model
 
-    return get_user_model().objects.create(username=name)
+    return get_user_model().objects.create(username=f"{name}-{uuid.uuid4()}")
 
 
-def _set_up() -> None:
+def set_up() -> None:
+    """Set Django up for the peers, once."""
     import django
     from django.conf import settings
 

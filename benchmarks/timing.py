@@ -43,12 +43,30 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curves:
+    """How something grows: the values of each line, by what is on the other axis.
+
+    Args:
+        across: What grows, e.g. "passcodes of the account".
+        up: What is measured, with its unit.
+        lines: Name to value by number.
+        is_logarithmic: Show the numbers in equal factors.
+    """
+
+    across: str
+    up: str
+    lines: Mapping[str, Mapping[int, float]]
+    is_logarithmic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table of times and the claims made of it."""
+    """One table of times and the claims made of it; a picture, if something grows."""
 
     title: str
     microseconds: Mapping[str, float]
     claims: tuple[Claim, ...]
+    curves: Curves | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the section as plain data."""

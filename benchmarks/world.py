@@ -47,6 +47,16 @@ class World:
         self.clock.advance(30)
         return self.phone.code(self.clock.now)
 
+    def add_phone(self, label: str) -> None:
+        """Add another authenticator app, whose codes nobody types."""
+        proof = self.mfa.verify_code(self.account_id, self.next_code())
+        offer = self.mfa.begin_enrollment(
+            self.account_id, account_name="ann@example.com", label=label, proof=proof
+        )
+        self.mfa.confirm_enrollment(
+            offer.token, VirtualAuthenticator(offer.uri).code(self.clock.now)
+        )
+
     def codes(self, number: int) -> list[str]:
         """Return the codes of the next time steps; `verify_next` expects each in its turn."""
         return [self.phone.code(self.clock.now, steps=step) for step in range(1, number + 1)]

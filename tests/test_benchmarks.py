@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
 from benchmarks import __main__ as command  # noqa: E402
-from benchmarks import engines, growth, report, stores  # noqa: E402
-from benchmarks.timing import Claim, Rounds, Section, UnavailableError, interleave  # noqa: E402
+from benchmarks import clients, engines, growth, items, plots, report, stores  # noqa: E402
+from benchmarks.timing import Claim, Curves, Rounds, Section, UnavailableError, interleave  # noqa: E402
 from benchmarks.world import ACCOUNT, World  # noqa: E402
 
 from mfakit.storage.memory import MemoryStore  # noqa: E402
@@ -218,6 +218,56 @@ def test_a_filled_table_has_the_measured_accounts_spread_over_it():
 def test_growth_needs_room_on_the_disk():
     with pytest.raises(UnavailableError, match="TMPDIR"):
         growth._require_disk(10**12)
+
+
+def test_clients_of_several_processes_are_timed_and_none_fails(tmp_path):
+    clients.SQLiteStore(tmp_path / "mfakit.db", synchronous="NORMAL").close()
+    turn = clients._turn((clients._mfakit, tmp_path / "mfakit.db"), threads=2, seconds=0.2)
+    assert turn.errors == 0
+    assert len(turn.taken) > 4
+    assert turn.rate == len(turn.taken) / 0.2
+    assert 0 < min(turn.taken) <= turn.p99_milliseconds * 1e6
+
+
+def test_more_passcodes_and_more_phones_are_measured():
+    wrong = items._wrong_logins(2)
+    assert wrong() is None
+    assert items._remembered_logins(2)().via == "passcode"
+    check = items._code_checks(3, 2)
+    assert isinstance(check(), str)
+
+
+def test_every_peer_judges_the_wrong_code():
+    """None raises; what says something says no. The right code is the control."""
+    pytest.importorskip("allauth", reason="pip install '.[bench]'")
+    script = """
+import os
+from base64 import b32encode
+from unittest.mock import patch
+from benchmarks import peers, totp
+from pyotp import HOTP
+secret, middle = os.urandom(20), totp._NOW // 30
+window = range(middle - 1, middle + 2)
+phone = HOTP(b32encode(secret).decode())
+codes = {phone.at(step) for step in window}
+wrong = next(code for code in map("{:06d}".format, range(9)) if code not in codes)
+for code in (wrong, phone.at(middle)):
+    contenders = totp._peers(secret, code, window)
+    with patch("allauth.mfa.totp.internal.auth.time", peers.Time(totp._NOW)):
+        print(*[contenders[name]() for name in ("pyotp", "django-otp", "allauth")])
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["False False False", "True True True"]
+
+
+def test_a_plot_is_the_same_for_the_same_figures_and_loads_nothing():
+    pytest.importorskip("matplotlib", reason="pip install '.[bench]'")
+    curves = Curves(across="accounts", up="µs", lines={"ours": {1: 5.0, 10: 7.0}})
+    picture = plots.as_svg("A title", curves)
+    assert picture == plots.as_svg("A title", curves)
+    assert all(text in picture for text in ("A title", "accounts", "µs", "ours"))
+    assert 'href="http' not in picture
 
 
 _PEERS = """

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from msgspec import MsgspecError, json
@@ -77,8 +78,7 @@ class SQLiteStore:
         self._path = str(Path(self._path).absolute())
         self._synchronous = synchronous
         self._busy_seconds = busy_seconds
-        self._idle: list[sqlite3.Connection] = []
-        self._pid = os.getpid()
+        self._begin_in_this_process()
         self._prepare()
 
     def load(self, account_id: str) -> StoredRecord | None:
@@ -114,8 +114,21 @@ class SQLiteStore:
         while self._idle:
             self._idle.pop().close()
 
+    def _begin_in_this_process(self) -> None:
+        self._pid = os.getpid()
+        self._idle: list[sqlite3.Connection] = []
+        self._turn = Lock()
+
     def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
-        return self._execute(statement, values)[1] == 1
+        """Write when no other thread does: SQLite's own waiters sleep for milliseconds and retry."""
+        self._notice_fork()
+        turn = self._turn
+        if not turn.acquire(timeout=self._busy_seconds):
+            raise StoreUnavailableError
+        try:
+            return self._execute(statement, values)[1] == 1
+        finally:
+            turn.release()
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> tuple[list[Any], int]:
         """Run one statement on a connection that nobody else uses; a failed one is dropped."""
@@ -135,10 +148,13 @@ class SQLiteStore:
         self._idle.append(connection)
         return rows, cursor.rowcount
 
-    def _borrow(self) -> sqlite3.Connection:
+    def _notice_fork(self) -> None:
         if self._pid != os.getpid():
-            # SQLite connections must not cross a fork; the child opens its own.
-            self._idle, self._pid = [], os.getpid()
+            # Neither a connection nor a lock that some thread may hold crosses a fork.
+            self._begin_in_this_process()
+
+    def _borrow(self) -> sqlite3.Connection:
+        self._notice_fork()
         try:
             return self._idle.pop()
         except IndexError:
