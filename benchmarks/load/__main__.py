@@ -23,7 +23,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run what was named; 1 if an invariant is broken."""
     arguments = _parse(given)
     console, is_clean = Console(), True
-    for name in arguments.stores:
+    for name in arguments.stores or storm.STORES:
         try:
             outcome = _run(name, 60 * arguments.minutes, console)
         except UnavailableError as missing:
@@ -44,10 +44,14 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _parse(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
-    parser.add_argument("stores", nargs="*", choices=list(storm.STORES), default=list(storm.STORES))
+    parser.add_argument("stores", nargs="*", metavar="STORE", help=", ".join(storm.STORES))
     parser.add_argument("--minutes", type=float, default=5.0, help="for each store")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
-    return parser.parse_args(given)
+    arguments = parser.parse_args(given)
+    unknown = set(arguments.stores) - set(storm.STORES)
+    if unknown:
+        parser.error(f"no such store: {', '.join(sorted(unknown))}")
+    return arguments
 
 
 def _run(name: str, seconds: float, console: Console) -> storm.Outcome:

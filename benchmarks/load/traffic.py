@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError, Lock, Thread
@@ -149,8 +149,8 @@ def work(setup: Setup, place: int, directory: Path, told: Connection) -> None:
         told.send((time.time() - setup.begins, calls, memory.memory_info().rss))
     for journal in process.journals:
         journal.close()
-    with closing(process.store) if hasattr(process.store, "close") else nullcontext():  # type: ignore[arg-type]
-        told.send((process.hasher.most, process.hasher.runs))
+    process.store.close()
+    told.send((process.hasher.most, process.hasher.runs))
 
 
 class Owners:

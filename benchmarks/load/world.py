@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import local
+from typing import Any
 
 from attrs import evolve, field, frozen
 
@@ -51,12 +52,12 @@ class Setup:
     """Everything that a process is given.
 
     Attributes:
-        open_store: Opens the store.
+        open_store: Opens the store, which has a `close`.
         begins: `time.time()` at which the storm begins.
         seconds: How long it lasts.
     """
 
-    open_store: Callable[[], Store]
+    open_store: Callable[[], Any]
     keys: dict[str, bytes] = field(repr=False)
     owners: tuple[Person, ...]
     raced: tuple[Person, ...]
