@@ -96,8 +96,8 @@ class Quota:
         self._directory, self._before = directory, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(self) -> None:
-        size = max(path.stat().st_size for path in self._directory.glob("*-wal"))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, self._before[1]))
+        logs = [path.stat().st_size for path in self._directory.glob("*-wal")]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max(logs, default=0), self._before[1]))
 
     def free(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
@@ -118,7 +118,7 @@ class SmallDisk:
             pytest.skip("Nothing may be mounted here. Run it as root, with CAP_SYS_ADMIN.")
 
     def fill(self) -> None:
-        with self._filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        with self._filler.open("ab", buffering=0) as file, pytest.raises(OSError, match="No space"):
             while True:
                 file.write(bytes(4096))
 
@@ -144,17 +144,17 @@ def test_a_full_disk_lets_nobody_in_and_loses_nothing(data: Path, make_disk: Any
         challenge = world.challenge(ann)
         before = store.load("ann")
         world.pass_time(seconds=30)
-        disk.fill()
-        for code in (world.code(ann.app), world.wrong_code(ann.app)):
+        for attempt in (
+            lambda: world.mfa.complete_login(challenge, world.code(ann.app)),
+            lambda: world.mfa.complete_login(challenge, world.wrong_code(ann.app)),
+            lambda: world.client(ann, passcode),  # its first use is to be written
+            lambda: world.mfa.open_account("bob"),
+        ):
+            disk.fill()  # again: SQLite gives room back when its last connection closes
             with pytest.raises(StoreUnavailableError):
-                world.mfa.complete_login(challenge, code)
-        with pytest.raises(StoreUnavailableError):
-            world.client(ann, passcode)  # its first use is to be written
-        with pytest.raises(StoreUnavailableError):
-            world.mfa.open_account("bob")
-        assert store.load("ann") == before
+                attempt()
         disk.free()
-        assert store.load("bob") is None
+        assert (store.load("ann"), store.load("bob")) == (before, None)
         assert world.mfa.complete_login(challenge, world.code(ann.app)).failed_since_last == 0
         assert world.client(ann, passcode).via == "passcode"
 
@@ -546,19 +546,20 @@ def test_every_store_is_killed_in_mid_write() -> None:
         node.name
         for path in (ROOT / "src/mfakit/storage").rglob("*.py")
         for node in classes(path)
-        if node.name.endswith("Store") and {"load", "replace"} <= functions(node)
+        if node.name.endswith("Store") and not any("Protocol" in ast.unparse(b) for b in node.bases)
     }
-    protocols = {"Store", "AsyncStore", "MemoryStore"}
-    assert shipped - protocols == set(KILLED)
+    assert shipped - {"MemoryStore"} == set(KILLED)
     for store, name in KILLED.items():
         contract = "AsyncStoreContract" if store.startswith("Async") else "StoreContract"
-        found = [
-            node
-            for node in classes(ROOT / name)
-            if any(ast.unparse(base) == contract for base in node.bases)
-            and "opener" in functions(node)
-        ]
-        assert found, f"{name}: no {contract} with an opener"
+        here = classes(ROOT / name)
+        with_opener = [node for node in here if "opener" in functions(node)]
+        assert any(contract in ancestors(node, here) for node in with_opener), store
+
+
+def ancestors(node: ast.ClassDef, here: list[ast.ClassDef]) -> set[str]:
+    """Return the names of the bases of a class, and of those of its own file theirs too."""
+    names = {ast.unparse(base) for base in node.bases}
+    return names.union(*[ancestors(one, here) for one in here if one.name in names])
 
 
 def test_a_process_killed_between_write_and_answer_leaves_the_code_spent(data: Path) -> None:

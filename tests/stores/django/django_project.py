@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
-from mfakit.storage.django import DjangoStore
+from mfakit.storage.django import AsyncDjangoStore, DjangoStore
 
 APPS = [
     "django.contrib.admin",
@@ -107,10 +107,20 @@ def add_database(alias: str, database: dict[str, Any]) -> None:
 
 def open_store(alias: str, database: dict[str, Any]) -> DjangoStore:
     """Open the same data, in this process or in another one."""
+    _set_up(alias, database)
+    return DjangoStore(alias)
+
+
+def open_async_store(alias: str, database: dict[str, Any]) -> AsyncDjangoStore:
+    """The same for an event loop."""
+    _set_up(alias, database)
+    return AsyncDjangoStore(alias)
+
+
+def _set_up(alias: str, database: dict[str, Any]) -> None:
     if database["ENGINE"].endswith("mysql"):
         mariadb(0, "")
     configure({"default": {}, alias: database}, ["mfakit.storage.django"])
-    return DjangoStore(alias)
 
 
 def new_sqlite() -> dict[str, Any]:

@@ -101,6 +101,11 @@ class TestSQLite(Contract):
 
 class TestSQLiteAsync(AsyncContract):
     alias = "default"
+    KILLS = 2
+
+    def opener(self, store: Any) -> Callable[[], AsyncDjangoStore]:
+        settings = connections.settings[self.alias]
+        return partial(django_project.open_async_store, self.alias, settings)
 
 
 class TestSQLiteAsyncThreads(AsyncContract):
@@ -109,6 +114,12 @@ class TestSQLiteAsyncThreads(AsyncContract):
     alias = "default"
     options = MappingProxyType({"threads": 4})
     caller_transaction = AsyncStoreContract.caller_transaction  # type: ignore[assignment]
+
+
+def test_a_store_with_threads_of_its_own_may_be_closed_twice() -> None:
+    store = AsyncDjangoStore("default", threads=2)
+    store.close()
+    store.close()
 
 
 @pytest.mark.server

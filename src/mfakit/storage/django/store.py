@@ -204,9 +204,10 @@ class AsyncDjangoStore:
 
     def close(self) -> None:
         """End the store's own threads and their connections; it is not used afterwards."""
-        if self._pool is not None:
-            all_of_them = Barrier(self._threads)
-            for _ in range(self._threads):
+        threads, self._threads = self._threads, 0  # closed once, however often it is asked
+        if self._pool is not None and threads:
+            all_of_them = Barrier(threads)
+            for _ in range(threads):
                 self._pool.submit(_close_own_connections, all_of_them)
             self._pool.shutdown()
 
