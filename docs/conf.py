@@ -6,6 +6,13 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import django
+from django.conf import settings
+
+# The Django store is documented from its docstrings, and Django wants settings first.
+settings.configure(INSTALLED_APPS=["mfakit.storage.django"])
+django.setup()
+
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "mfakit"

@@ -30,6 +30,7 @@ TEST = "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/py
 WITHOUT_PYTHON = {"index.md", "glossary.md", "decisions.md", "security-model.md", "CHANGELOG.md"}
 WITHOUT_PYTHON |= {"CONTRIBUTING.md", "SECURITY.md"}
 WITHOUT_PYTHON |= {"benchmarks.md"}
+WITHOUT_PYTHON |= {"document.md", *(page.name for page in (ROOT / "docs").glob("api*.md"))}
 WITHOUT_PYTHON |= {"commands.md"}  # what it shows is tested as processes
 WITHOUT_PYTHON |= {"write-a-store.md"}  # tests/stores/test_etcd.py runs what it shows
 WITHOUT_PYTHON |= {"django.md"}  # the files of a project, run by tests/stores/django
