@@ -123,7 +123,7 @@ class AuthenticatorOffer:
 
     @property
     def uri(self) -> str:
-        """The `otpauth://` URI for the QR code. Contains the key: `Cache-Control: no-store`."""
+        """What the QR code says, an `otpauth` URI with the key in it; no cache may keep the page."""
         from mfakit.provisioning import build_uri
 
         return build_uri(

@@ -1,0 +1,107 @@
+"""What the pages show of the code is read from the code when they are built.
+
+Two directives: `picture` draws with Graphviz, and `document-schema` shows the schema of the record.
+Pictures are put into the page itself, so that they take its colours and nothing has to be fetched.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree as ET
+
+import msgspec
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+from mfakit.core.lifecycle import OFF, TRANSITIONS, State
+from mfakit.core.record import Record
+
+SVG = "http://www.w3.org/2000/svg"
+LETTERS = dict(zip(State, "NGEPLR", strict=True))
+
+
+def lifecycle_dot() -> str:
+    """Return the lifecycle as Graphviz reads it: an arrow for each way between two states."""
+    ways: dict[tuple[State, State, bool], list[str]] = defaultdict(list)
+    for state, events in TRANSITIONS.items():
+        for event, (after, rises) in events.items():
+            ways[state, after, rises].append(event.name)
+    lines = [
+        f'{state.name} [label="{LETTERS[state]}\\n{state.value}" class="{_kind(state)}"];'
+        for state in State
+    ]
+    for (state, after, rises), names in ways.items():
+        label, style = "\\n".join(names), "solid" if rises else "dashed"
+        lines.append(f'{state.name} -> {after.name} [label="{label}" style={style}];')
+    settings = "rankdir=TB; nodesep=0.9; ranksep=0.7; node [shape=box style=rounded]; edge [arrowsize=0.7];"
+    return "\n".join(["digraph lifecycle {", settings, *lines, "}"])
+
+
+def _kind(state: State) -> str:
+    return "off" if state in OFF else "on"
+
+
+def drawn(dot: str, description: str) -> str:
+    """Return an inline SVG of a Graphviz text; its colours are the page's (mfakit.css)."""
+    try:
+        run = subprocess.run(
+            ["dot", "-Tsvg", "-Gfontname=sans-serif", "-Nfontname=sans-serif",
+             "-Efontname=sans-serif", "-Nfontsize=12", "-Efontsize=9", "-Gbgcolor=transparent"],
+            input=dot, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ExtensionError("Pictures need Graphviz: apt-get install graphviz.") from error
+    ET.register_namespace("", SVG)
+    root = ET.fromstring(run.stdout)
+    for parent in root.iter():
+        for title in parent.findall(f"{{{SVG}}}title"):  # a browser shows them as tooltips
+            parent.remove(title)
+    width = root.attrib.pop("width").removesuffix("pt")
+    root.attrib.pop("height")
+    root.attrib |= {"role": "img", "aria-label": description, "style": f"max-width: {width}pt"}
+    return ET.tostring(root, encoding="unicode")
+
+
+class Picture(SphinxDirective):
+    """Draw `lifecycle`, or a file of docs/pictures; the content says what can be seen."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the picture and its caption."""
+        name, caption = self.arguments[0], " ".join(self.content)
+        path = Path(self.env.srcdir) / "pictures" / name
+        if name == "lifecycle":
+            svg = drawn(lifecycle_dot(), caption)
+        else:
+            self.env.note_dependency(str(path))
+            text = path.read_text(encoding="utf-8")
+            svg = drawn(text, caption) if path.suffix == ".dot" else text
+        figure = f'<figure class="picture">{svg}<figcaption>{caption}</figcaption></figure>'
+        return [nodes.raw("", figure, format="html")]
+
+
+class DocumentSchema(SphinxDirective):
+    """Show the JSON schema of the record's body, made from its classes."""
+
+    option_spec: ClassVar = {"name": directives.unchanged}
+
+    def run(self) -> list[nodes.Node]:
+        """Return the schema as a block of JSON."""
+        text = json.dumps(msgspec.json.schema(Record), indent=2)
+        return [nodes.literal_block(text, text, language="json")]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx what this extension adds."""
+    app.add_directive("picture", Picture)
+    app.add_directive("document-schema", DocumentSchema)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,112 @@
+"""The documentation builds without a warning, and a built page loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+# What fetches when a page is shown; a link that a reader follows (<a href>) is no such thing.
+FETCHES = {
+    "audio": ("src",),
+    "embed": ("src",),
+    "iframe": ("src",),
+    "image": ("href", "xlink:href"),
+    "img": ("src", "srcset"),
+    "link": ("href",),
+    "object": ("data",),
+    "script": ("src",),
+    "source": ("src", "srcset"),
+    "use": ("href", "xlink:href"),
+    "video": ("src", "poster"),
+}
+ELSEWHERE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+IN_STYLES = re.compile(r"(?:url\(|@import)\s*['\"]?\s*(?:https?:)?//", re.IGNORECASE)
+
+
+def _missing() -> str | None:
+    if any(find_spec(name) is None for name in ("sphinx", "myst_parser", "furo")):
+        return "pip install '.[test]'"
+    return None if shutil.which("dot") else "apt-get install graphviz"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built by the command that CONTRIBUTING.md names."""
+    if command := _missing():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(command)
+    built = tmp_path_factory.mktemp("site")
+    run = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(built)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return built
+
+
+class _Fetched(HTMLParser):
+    """Collects what a page loads from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elsewhere: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            is_far = name in FETCHES.get(tag, ()) and ELSEWHERE.search(value or "")
+            if is_far or (name == "style" and IN_STYLES.search(value or "")):
+                self.elsewhere.append(f"<{tag} {name}={value}>")
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "style" and IN_STYLES.search(data):
+            self.elsewhere.append(data)
+
+
+def _fetched(page: str) -> list[str]:
+    parser = _Fetched()
+    parser.feed(page)
+    return parser.elsewhere
+
+
+def test_every_page_is_built(site: Path) -> None:
+    """Each Markdown page became a page of the site."""
+    for page in DOCS.glob("*.md"):
+        assert (site / f"{page.stem}.html").is_file(), page.name
+
+
+def test_a_built_page_loads_nothing_from_elsewhere(site: Path) -> None:
+    """No script, style, picture or font of another host: readers are seen by nobody else."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 20
+    found = {page.name: _fetched(page.read_text(encoding="utf-8")) for page in pages}
+    assert {name: one for name, one in found.items() if one} == {}
+    for style in site.rglob("*.css"):
+        assert not IN_STYLES.search(style.read_text(encoding="utf-8")), style.name
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        '<link rel="stylesheet" href="//cdn.example/x.css">',
+        '<img srcset="a.png 1x, http://cdn.example/b.png 2x">',
+        "<style>@import 'https://cdn.example/x.css';</style>",
+        '<p style="background: url(//cdn.example/x.png)">',
+    ],
+)
+def test_what_is_loaded_from_elsewhere_is_found(page: str) -> None:
+    """The check above can fail."""
+    assert len(_fetched(page)) == 1
+    assert _fetched('<a href="https://www.example.com/">a link</a>') == []
