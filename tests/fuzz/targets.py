@@ -1,0 +1,20 @@
+"""The table of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import sealed, typed
+from .target import Target
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    "code": typed.code,
+    "passcode": typed.passcode,
+    "recovery": typed.recovery,
+    "base32": typed.base32,
+    "uri": typed.uri,
+    "token": sealed.token,
+    "device": sealed.device,
+    "document": sealed.document,
+    "body": sealed.body,
+}
