@@ -208,4 +208,4 @@ def _use_record(ann: Platform, row: StoredRecord, record: Record) -> None:
         try:
             call()
         except MFAKitError as error:
-            assert error.code  # noqa: PT017 - ours, whichever it is
+            assert error.code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import sealed, typed
+from . import imports, mail, sealed, typed
 from .target import Target
 
 TARGETS: dict[str, Callable[[], Target]] = {
@@ -17,4 +17,13 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "device": sealed.device,
     "document": sealed.document,
     "body": sealed.body,
+    "http": mail.http,
+    "sasl": mail.sasl,
+    "otpauth": imports.otpauth,
+    "aegis": imports.aegis,
+    "2fas": imports.two_fas,
+    "csv": imports.csv,
+    "oath-csv": imports.oath_csv,
+    "ldif": imports.ldif,
+    "pskc": imports.pskc,
 }
