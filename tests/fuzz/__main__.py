@@ -21,7 +21,8 @@ from attrs import frozen
 from .target import CORPUS, CRASHES, Target, kept
 from .targets import TARGETS
 
-WORK = Path(".fuzz")
+ROOT = Path(__file__).parents[2]
+WORK = ROOT / ".fuzz"
 _KEPT_MAX, _KEPT_BYTES_MAX = 60, 400
 _PROGRESS = re.compile(r"^#\d+\s+\S+\s+cov: (\d+) ft: (\d+)", re.MULTILINE)
 _STAT = re.compile(r"^stat::(\w+):\s+(\d+)$", re.MULTILINE)
@@ -95,12 +96,13 @@ def fuzz(
         seed: Of the fuzzer's choices; 0 takes another one each time.
     """
     target = TARGETS[name]()
-    folders = {one: work / name / one for one in ("found", "seeds")}
-    broken = crashes / name
+    target.close()
+    folders = {one: work.resolve() / name / one for one in ("found", "seeds")}
+    broken = crashes.resolve() / name
     for folder in (*folders.values(), broken):
         folder.mkdir(parents=True, exist_ok=True)
     _write_inputs(folders["seeds"], (*target.seeds, *kept(name)))
-    words = work / name / "words"
+    words = work.resolve() / name / "words"
     words.write_text("".join(_as_entries(target.words)), encoding="ascii")
     before = set(broken.iterdir())
     log = _run(
@@ -125,8 +127,9 @@ def fuzz(
 
 def _run(name: str, *flags: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.one", name, *flags],
+        [sys.executable, "-m", "tests.fuzz.one", name, *flags],
         check=False,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -165,6 +168,7 @@ def _as_entries(words: Sequence[bytes]) -> Iterator[str]:
 def _keep(name: str) -> None:
     """Put the smallest inputs that reached something new beside the kept ones."""
     target: Target = TARGETS[name]()
+    target.close()
     found = [path.read_bytes() for path in (WORK / name / "found").iterdir()]
     small = sorted(
         {one for one in found if len(one) <= _KEPT_BYTES_MAX}, key=lambda one: (len(one), one)

@@ -55,7 +55,7 @@ def _target(name: str, seeds: Sequence[str], words: Sequence[str] = ()) -> Calla
         file = Path(folder.name) / "file"
         read = FORMATS[name].read
 
-        def check(data: bytes, folder: object = folder) -> bool:
+        def check(data: bytes) -> bool:
             file.write_bytes(data)
             try:
                 found = list(read(Source(place=str(file), passphrase="31" * 16)))
@@ -68,7 +68,10 @@ def _target(name: str, seeds: Sequence[str], words: Sequence[str] = ()) -> Calla
 
         encoded = tuple([seed.encode() for seed in (*seeds, "", "\ufeff", "\0")])
         return Target(
-            check=check, seeds=(*encoded, b"\xff"), words=tuple([one.encode() for one in words])
+            check=check,
+            seeds=(*encoded, b"\xff"),
+            words=tuple([one.encode() for one in words]),
+            close=folder.cleanup,
         )
 
     return make
@@ -78,12 +81,14 @@ def _is_row(reading: Reading) -> bool:
     """Say whether an entry was taken; what was taken can be imported, and means the same again."""
     assert isinstance(reading.account, str)
     assert isinstance(reading.source, str)
+    reading.account.encode()
     if isinstance(reading, BadRow):
         assert reading.reason in _REASONS
         return False
     assert isinstance(reading, Row)
     assert isinstance(reading.label, str)
     assert isinstance(reading.issuer, str)
+    (reading.label + reading.issuer).encode()
     assert reading.account
     secret = parse_secret_or_uri(parse_secret_text(reading.uri), allow_weak=True)
     assert reading.is_weak == (len(secret.secret.reveal()) < 16)
@@ -189,10 +194,32 @@ ldif = _target(
         "dn: a\nzimbraId:< file:///etc/passwd\nzimbraTwoFactorAuthSecret: A\n",
         "cn: a\n b\n\ndn\n",
     ),
-    ("dn: ", "zimbraId: ", "zimbraTwoFactorAuthSecret: ", "zimbraTwoFactorAuthEnabled: FALSE", ":: ", ":< ", "\n "),
+    (
+        "dn: ",
+        "zimbraId: ",
+        "zimbraTwoFactorAuthSecret: ",
+        "zimbraTwoFactorAuthEnabled: FALSE",
+        ":: ",
+        ":< ",
+        "\n ",
+    ),
 )
 pskc = _target(
     "pskc",
     (_PSKC, _PSKC.replace("totp", "hotp"), _DTD + _PSKC[38:], "<a/>", _PSKC[:-20]),
-    ("<Secret>", "<PlainValue>", "</PlainValue>", "<EncryptedValue>", "<EncryptionKey>", "Length=", "DECIMAL", "<!ENTITY", "&#0;", "&b;", "<Suite>HMAC-SHA256</Suite>", "<StartDate>", "<DerivedKey>"),
+    (
+        "<Secret>",
+        "<PlainValue>",
+        "</PlainValue>",
+        "<EncryptedValue>",
+        "<EncryptionKey>",
+        "Length=",
+        "DECIMAL",
+        "<!ENTITY",
+        "&#0;",
+        "&b;",
+        "<Suite>HMAC-SHA256</Suite>",
+        "<StartDate>",
+        "<DerivedKey>",
+    ),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from aiohttp import web
@@ -79,10 +78,6 @@ class _Wire(asyncio.Transport):
     resume_reading = pause_reading
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    return asyncio.new_event_loop().run_until_complete
-
-
 # ---------------------------------------------------------------------------------------------- HTTP
 
 
@@ -99,6 +94,10 @@ class _Site:
     async def open(self) -> None:
         """Make the server; nothing listens."""
         await self._app.setup()
+
+    async def close(self) -> None:
+        """Let go of it."""
+        await self._app.cleanup()
 
     async def receive(self, data: bytes) -> bytes:
         """Return what a connection answers to these bytes before it breaks off."""
@@ -128,8 +127,13 @@ async def _settle() -> None:
 
 def http() -> Target:
     """Requests: nobody is asked about without the key, and only a yes of the judge is a 200."""
-    run, site = _runner(), _Site()
+    loop, site = asyncio.new_event_loop(), _Site()
+    run = loop.run_until_complete
     run(site.open())
+
+    def close() -> None:
+        run(site.close())
+        loop.close()
 
     def check(data: bytes) -> bool:
         sent = run(site.receive(data))
@@ -147,7 +151,7 @@ def http() -> Target:
         assert PASSWORD not in sent
         return accepted > 0
 
-    return Target(check=check, seeds=_requests(), words=_HTTP_WORDS, bytes_max=1024)
+    return Target(check=check, seeds=_requests(), words=_HTTP_WORDS, bytes_max=1024, close=close)
 
 
 def _requests() -> tuple[bytes, ...]:
@@ -223,7 +227,8 @@ class _Writer:
 
 def sasl() -> Target:
     """Lines: every answer is one of the protocol's, and OK is said as often as the judge says yes."""
-    run = _runner()
+    loop = asyncio.new_event_loop()
+    run = loop.run_until_complete
 
     def check(data: bytes) -> bool:
         judge = Judge()
@@ -242,7 +247,9 @@ def sasl() -> Target:
             _require_answered(judge, lines, data)
         return accepted > 0
 
-    return Target(check=check, seeds=_dialogues(), words=_SASL_WORDS, bytes_max=1024)
+    return Target(
+        check=check, seeds=_dialogues(), words=_SASL_WORDS, bytes_max=1024, close=loop.close
+    )
 
 
 def _require_answered(judge: Judge, lines: list[bytes], data: bytes) -> None:
@@ -286,4 +293,13 @@ def _dialogues() -> tuple[bytes, ...]:
     )
 
 
-_SASL_WORDS = (b"AUTH\t", b"CONT\t", b"CANCEL\t", b"VERSION\t1", b"PLAIN", b"LOGIN", b"\tresp=", b"\n")
+_SASL_WORDS = (
+    b"AUTH\t",
+    b"CONT\t",
+    b"CANCEL\t",
+    b"VERSION\t1",
+    b"PLAIN",
+    b"LOGIN",
+    b"\tresp=",
+    b"\n",
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import atheris
@@ -16,6 +17,7 @@ def main() -> None:
     """Fuzz until libFuzzer ends it; it exits by itself."""
     name, *flags = sys.argv[1:]
     check = TARGETS[name]().check
+    logging.disable()
     atheris.enabled_hooks.add("RegEx")
     atheris.enabled_hooks.add("str")
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from itertools import count
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, Policy
+from mfakit.core.secret import Secret
 from mfakit.storage import StoredRecord
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, VirtualAuthenticator
@@ -27,6 +28,14 @@ class KnownRandom:
         return sha256(str(next(self._numbers)).encode()).digest()
 
 
+class UnsaltedHasher(CheapHasher):
+    """Hash without salt."""
+
+    def hash(self, secret: Secret, policy: Policy) -> str:
+        """Return `$cheap$salt$hash`, always with the same salt."""
+        return f"$cheap$00${sha256(b'00' + secret.reveal()).hexdigest()}"
+
+
 class Platform:
     """`MFA` in memory, and Ann with a phone, recovery codes, a passcode and a trusted device."""
 
@@ -38,7 +47,7 @@ class Platform:
             KeyRing({"k1": bytes(range(32))}),
             policy=Policy(issuer="Example Mail"),
             clock=self.clock,
-            hasher=CheapHasher(),
+            hasher=UnsaltedHasher(),
         )
         self.vault = self.mfa._env.vault
         self.vault.random = KnownRandom()

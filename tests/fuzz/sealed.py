@@ -149,18 +149,9 @@ def body() -> Target:
         return True
 
     last = str(ann.rows[-1].revision).encode()
-    seeds = tuple([_body_of(row, revision=last) for row in ann.rows])
+    seeds = (*[_body_of(row, revision=last) for row in ann.rows], b"{}")
     words = [f'"{name}":'.encode() for name in _field_names()]
-    edges = (
-        b"null",
-        b"true",
-        b"[]",
-        b"{}",
-        b"-1",
-        b"1099511627776",
-        b"9223372036854775807",
-        b"1e5",
-    )
+    edges = (b"null", b"true", b"[]", b"{}", b"-1", b"253402300799", b"9223372036854775807", b"1e5")
     states = [
         f'"{one}"'.encode() for one in ("enrolled", "enrolled_offer", "locked", "not_enrolled")
     ]

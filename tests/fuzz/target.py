@@ -29,12 +29,14 @@ class Target:
         seeds: Inputs to begin with, of which some are accepted.
         words: What inputs are made of; the fuzzer puts them in.
         bytes_max: Longest input that is worth trying.
+        close: Lets go of what the check holds.
     """
 
     check: Callable[[bytes], bool]
     seeds: tuple[bytes, ...]
     words: tuple[bytes, ...] = ()
     bytes_max: int = 4096
+    close: Callable[[], object] = list
 
 
 def kept(name: str) -> Iterator[bytes]:
