@@ -27,7 +27,7 @@ NO_EPOCH = "none"
 
 Id = Annotated[str, Meta(min_length=22, max_length=22)]
 Text = Annotated[str, Meta(max_length=512)]
-Seconds = Annotated[int, Meta(ge=0, lt=2**40)]
+Seconds = Annotated[int, Meta(ge=0, lt=253_402_300_800)]  # to the end of 9999, as `datetime`
 Step = Annotated[int, Meta(ge=-1, lt=2**62)]
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
 

@@ -63,17 +63,26 @@ def _rows_of_uri(place: str, text: str) -> Iterator[Reading]:
     yield row_of_uri(place, text)
 
 
-def row_of_uri(place: str, text: str) -> Reading:
-    """Read one `otpauth://` URI; what an app would not mind, as a parameter of its own, is let by."""
+def row_of_uri(place: str, text: str, *, account: str | None = None, label: str = "") -> Reading:
+    """Read one `otpauth://` URI; what an app would not mind, as a parameter of its own, is let by.
+
+    Args:
+        place: Where it stands.
+        text: The URI.
+        account: Whose it is; None is whom the URI names.
+        label: Name of the authenticator.
+    """
     parts = split_uri(Secret(text.encode()))
     if parts is None:
-        return BadRow(source=place, account="", reason="Not a URI that authenticator apps know.")
-    kind, label, parameters = parts
-    issuer, _, account = label.rpartition(":")
+        reason = "Not a URI that authenticator apps know."
+        return BadRow(source=place, account=account or "", reason=reason)
+    kind, named, parameters = parts
+    issuer, _, owner = named.rpartition(":")
     return make_row(
         place,
-        account.strip(),
+        owner.strip() if account is None else account,
         parameters.get("secret"),
+        label=label,
         issuer=parameters.get("issuer") or issuer,
         kind=parameters.get("encoder") or kind,  # Steam's codes have letters
         algorithm=parameters.get("algorithm"),
@@ -158,7 +167,7 @@ def read_aegis(source: Source) -> Iterator[Reading]:
     """Read a plain export of Aegis: vault version 1, `db` an object and not a sealed text."""
     entries = _entries(_document(source).get("db"), "entries", source)
     for number, one in enumerate(entries, 1):
-        info = one.get("info") or {}
+        info = _mapping(one.get("info"))
         yield make_row(
             f"entry {number}",
             one.get("name"),
@@ -175,7 +184,7 @@ def read_2fas(source: Source) -> Iterator[Reading]:
     """Read a plain backup of 2FAS. Its first version wrote only what is not usual."""
     entries = _entries(_document(source), "services", source)
     for number, one in enumerate(entries, 1):
-        otp = one.get("otp") or {}
+        otp = _mapping(one.get("otp"))
         yield make_row(
             f"entry {number}",
             otp.get("account") or str(otp.get("label") or "").rpartition(":")[2],
@@ -191,11 +200,15 @@ def read_2fas(source: Source) -> Iterator[Reading]:
 def _document(source: Source) -> dict[str, Any]:
     try:
         document = json.loads(source.text())
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise ConfigurationError(f"{source.place} is not the export of that app.")
     return document
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _entries(holder: object, name: str, source: Source) -> list[dict[str, Any]]:

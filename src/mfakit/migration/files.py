@@ -19,26 +19,27 @@ __all__ = ["read_csv", "read_ldif", "read_oath_csv", "read_pskc"]
 
 def read_csv(source: Source) -> Iterator[Reading]:
     """Read what `mfakit export` writes: account_id, label, secret_or_uri, with a head line."""
-    lines = source.text().splitlines()
-    reader = csv.DictReader(lines)
+    return _well_formed(source, _rows_of_csv(source))
+
+
+def _well_formed(source: Source, rows: Iterator[Reading]) -> Iterator[Reading]:
+    try:
+        yield from rows
+    except csv.Error:  # a cell without end
+        raise ConfigurationError(f"{source.place} is not a CSV file.") from None
+
+
+def _rows_of_csv(source: Source) -> Iterator[Reading]:
+    reader = csv.DictReader(source.text().splitlines())
     if not {"account_id", "secret_or_uri"} <= set(reader.fieldnames or ()):
         raise ConfigurationError("The first line must name account_id, label, secret_or_uri.")
     for one in reader:
-        place, account = f"line {reader.line_num}", one["account_id"]
+        place, account = f"line {reader.line_num}", one["account_id"] or ""
         text = str(one["secret_or_uri"] or "").strip()
         if not text.lower().startswith("otpauth:"):
             yield make_row(place, account, text, label=one.get("label"))
             continue
-        yield _renamed(row_of_uri(place, text), account, one.get("label") or "")
-
-
-def _renamed(row: Reading, account: str, label: str) -> Reading:
-    """Give a row the account and label that stand beside its URI."""
-    from attrs import evolve
-
-    if isinstance(row, BadRow):
-        return evolve(row, account=account)
-    return evolve(row, account=account, label=label)
+        yield row_of_uri(place, text, account=account, label=one.get("label") or "")
 
 
 def read_oath_csv(source: Source) -> Iterator[Reading]:
@@ -46,6 +47,10 @@ def read_oath_csv(source: Source) -> Iterator[Reading]:
 
     Its rule for the hash is kept, too: a key of 32 bytes is for SHA256, of 64 for SHA512.
     """
+    return _well_formed(source, _rows_of_oath_csv(source))
+
+
+def _rows_of_oath_csv(source: Source) -> Iterator[Reading]:
     for number, line in enumerate(source.text().splitlines(), 1):
         cells = [cell.strip() for cell in next(csv.reader([line]), [])]
         if not cells or not cells[0] or cells[0].startswith("#"):

@@ -101,7 +101,7 @@ Reading = Row | BadRow
 def make_row(
     source: str,
     account: object,
-    secret: bytes | str | None,
+    secret: object,
     *,
     label: object = "",
     issuer: object = "",
@@ -115,7 +115,7 @@ def make_row(
     Args:
         source: Where it stands.
         account: Whose.
-        secret: The key, or its base32 text.
+        secret: The key in bytes, or its base32 text; anything else is none.
         label: Name of the authenticator.
         issuer: Whom the app names.
         kind: "totp" in any case; everything else is refused.
@@ -123,14 +123,14 @@ def make_row(
         digits: Length of the codes.
         period: Seconds.
     """
-    whose = "" if account is None else str(account)
-    text, secret = secret if isinstance(secret, str) else None, _key(secret)
+    whose = "" if account is None else _text(account)
+    is_text, secret = isinstance(secret, str) and secret != "", _key(secret)
     hashed = _algorithm(algorithm)
     length, seconds = as_number(digits), as_number(period)
     checks = (
         (str(kind).lower() != "totp", "Not time-based (TOTP). The owner must enrol anew."),
         (not whose, "No account is named."),
-        (not secret, "The secret is not base32." if text else "There is no secret."),
+        (not secret, "The secret is not base32." if is_text else "There is no secret."),
         (hashed not in SECRET_BYTES, "The hash is none of SHA1, SHA256, SHA512."),
         (length not in _DIGITS, "Codes have 6, 7 or 8 digits."),
         (seconds not in _PERIODS, "A code lives 15 to 120 seconds."),
@@ -144,8 +144,8 @@ def make_row(
         source=source,
         account=whose,
         uri=_uri(secret, hashed, length or 0, seconds or 0),
-        label=str(label or ""),
-        issuer=str(issuer or ""),
+        label=_text(label or ""),
+        issuer=_text(issuer or ""),
         is_weak=len(secret) < SECRET_BYTES_LEAST,
     )
 
@@ -161,11 +161,16 @@ def _uri(secret: bytes, algorithm: str, digits: int, period_seconds: int) -> str
     )
 
 
-def _key(secret: bytes | str | None) -> bytes:
+def _key(secret: object) -> bytes:
     if isinstance(secret, str):
         decoded = decode_base32(Secret(secret.encode("utf-8", "replace")))
         return b"" if decoded is None else decoded.reveal()
-    return secret or b""
+    return bytes(secret) if isinstance(secret, bytes | bytearray | memoryview) else b""
+
+
+def _text(value: object) -> str:
+    """Return a name that can be printed and stored: JSON may escape half a character."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _algorithm(value: object) -> str:
