@@ -88,6 +88,7 @@ _decode_summary = json.Decoder(Summary).decode
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname")
 
 Rows = list[tuple[Any, ...]]
+Done = tuple[Rows, int]  # the rows that it returned, and how many it met
 
 
 class _Statements(NamedTuple):
@@ -307,18 +308,20 @@ class PostgresStore(_Layout):
             return False
         raise StoreUnavailableError from failed.cause
 
-    def _run(self, statement: bytes, values: Sequence[Any]) -> tuple[Rows, int]:
+    def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
         asked_at, pool, connection = monotonic(), None, None
         try:
             pool = self._pool()
-            with pool.connection() as connection:
-                cursor = connection.cursor(binary=True, row_factory=tuple_row)
-                cursor.execute(statement, values)
-                rows = cursor.fetchall() if cursor.description else []
+            connection = pool.getconn()
+            try:
+                if connection.autocommit:
+                    return _execute(connection, statement, values)
+                with connection.transaction():
+                    return _execute(connection, statement, values)
+            finally:
+                pool.putconn(connection)
         except Exception as error:
             failed = _Failed(error, connection)
-        else:
-            return rows, cursor.rowcount
         if pool is not None and self._is_news(failed, asked_at):
             pool.drain()
         raise failed
@@ -438,18 +441,20 @@ class AsyncPostgresStore(_Layout):
             return False
         raise StoreUnavailableError from failed.cause
 
-    async def _run(self, statement: bytes, values: Sequence[Any]) -> tuple[Rows, int]:
+    async def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
         asked_at, pool, connection = monotonic(), None, None
         try:
             pool = await self._pool()
-            async with pool.connection() as connection:
-                cursor = connection.cursor(binary=True, row_factory=tuple_row)
-                await cursor.execute(statement, values)
-                rows = await cursor.fetchall() if cursor.description else []
+            connection = await pool.getconn()
+            try:
+                if connection.autocommit:
+                    return await _execute_async(connection, statement, values)
+                async with connection.transaction():
+                    return await _execute_async(connection, statement, values)
+            finally:
+                await pool.putconn(connection)
         except Exception as error:
             failed = _Failed(error, connection)
-        else:
-            return rows, cursor.rowcount
         if pool is not None and self._is_news(failed, asked_at):
             await pool.drain()
         raise failed
@@ -462,6 +467,22 @@ class AsyncPostgresStore(_Layout):
         if self._own.closed:
             await self._own.open()
         return self._own
+
+
+def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> Done:
+    cursor = connection.cursor(binary=True, row_factory=tuple_row)
+    cursor.execute(statement, values)
+    rows = cursor.fetchall() if cursor.rownumber is not None else []
+    return rows, cursor.rowcount
+
+
+async def _execute_async(
+    connection: AsyncConnection[Any], statement: bytes, values: Sequence[Any]
+) -> Done:
+    cursor = connection.cursor(binary=True, row_factory=tuple_row)
+    await cursor.execute(statement, values)
+    rows = await cursor.fetchall() if cursor.rownumber is not None else []
+    return rows, cursor.rowcount
 
 
 def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[str, Any]]:
