@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from msgspec import MsgspecError, json
 
 try:
-    from psycopg import AsyncConnection, Connection, Error, ProgrammingError, sql
+    from psycopg import AsyncConnection, Connection, ProgrammingError, sql
     from psycopg.conninfo import conninfo_to_dict
     from psycopg.rows import tuple_row
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -110,8 +110,7 @@ class _Failed(Exception):
         self.code = getattr(error, "sqlstate", None)
         self.is_cut = self.code in _GONE or (connection is not None and connection.closed)
         self.may_be_read_again = self.is_cut or self.code in _LOST
-        is_client_text = isinstance(error, Error) and self.code is None
-        self.cause = DriverError(error, self.code, is_quotable=is_client_text)
+        self.cause = DriverError(error, self.code)
 
 
 class _Layout:
