@@ -12,6 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
@@ -57,19 +58,16 @@ _SCAN = (
     f"SELECT {_COLUMNS} FROM {{table}} WHERE account_id >= %s AND account_id > %s"
     " ORDER BY account_id LIMIT %s"
 )
-_CHECK = """
+_CHECK = b"""
 SELECT pg_is_in_recovery(), current_setting('server_encoding'),
-       attname::text, format_type(atttypid, NULL), collname::text
+       attname::text, format_type(atttypid, NULL), collname::text,
+       EXISTS (SELECT FROM pg_index WHERE indrelid = found AND indisunique AND indpred IS NULL
+               AND indnkeyatts = 1 AND indkey[0] = attnum)
 FROM (SELECT to_regclass(%s) AS found) AS wanted
 LEFT JOIN pg_attribute ON attrelid = found AND attnum > 0 AND NOT attisdropped
 LEFT JOIN pg_collation ON pg_collation.oid = attcollation
 """
-_TYPES = {
-    ("account_id", "text"),
-    ("revision", "bigint"),
-    ("document", "bytea"),
-    ("summary", "text"),
-}
+_TYPES = {"account_id": "text", "revision": "bigint", "document": "bytea", "summary": "text"}
 
 # 40001 serialization failure, 40P01 deadlock: known not to have written.
 _LOST = frozenset({"40001", "40P01"})
@@ -89,6 +87,9 @@ _SHOWN = ("user", "host", "hostaddr", "port", "dbname")
 
 Rows = list[tuple[Any, ...]]
 Done = tuple[Rows, int]  # the rows that it returned, and how many it met
+
+
+_TEXTS = (_SCHEMA, _LOAD, _CREATE, _REPLACE, _DELETE, _SCAN)
 
 
 class _Statements(NamedTuple):
@@ -127,18 +128,18 @@ class _Layout:
     ) -> None:
         name = sql.Identifier(table) if schema is None else sql.Identifier(schema, table)
         self._table = name.as_string(None)
-        self._sql = _Statements(
-            *(
-                sql.SQL(text).format(table=name).as_bytes(None)
-                for text in (_SCHEMA, _LOAD, _CREATE, _REPLACE, _DELETE, _SCAN)
+        written = self._table.replace("%", "%%")
+        self._sql = _Statements(*(text.replace("{table}", written).encode() for text in _TEXTS))
+        if not 0 <= connections_min <= connections_max > 0 < wait_seconds:
+            raise StoreConfigurationError(
+                "Give 0 <= connections_min <= connections_max, at least one, and wait_seconds > 0."
             )
-        )
         self._place, self._pool_options = "a pool", dict[str, Any]()
         if isinstance(source, str):
-            self._place, kwargs = _connection_options(source, wait_seconds)
+            self._place, settings = _connection_options(source, wait_seconds)
             self._pool_options = {
                 "conninfo": source,
-                "kwargs": kwargs,
+                "kwargs": settings,
                 "min_size": connections_min,
                 "max_size": connections_max,
                 "timeout": wait_seconds,
@@ -168,14 +169,15 @@ class _Layout:
             )
         if encoding != "UTF8":
             raise StoreConfigurationError("The database's encoding must be UTF8.")
-        columns = {(name, kind): collation for *_, name, kind, collation in found}
-        if not columns.keys() >= _TYPES:
+        columns = {name: kind for _, _, name, kind, *_ in found}
+        if not columns.items() >= _TYPES.items():
             raise StoreConfigurationError(
                 f"The table {self._table} is not there, or is not one of mfakit's for this store. "
                 "Call create_table() once, or write the documented migration."
             )
-        if columns["account_id", "text"] != "C":
-            raise StoreConfigurationError('The column account_id must have COLLATE "C".')
+        # SECURITY: two accounts must never be one row, nor one account two.
+        if ("account_id", "C", True) not in {(name, *rest) for _, _, name, _, *rest in found}:
+            raise StoreConfigurationError('account_id must be COLLATE "C" and a key of its own.')
         self._accepted = True
 
     def __repr__(self) -> str:
@@ -258,7 +260,7 @@ class PostgresStore(_Layout):
             StoreConfigurationError: They cannot keep a store's promises; the text says why.
             StoreUnavailableError: The server does not answer. Retry later.
         """
-        self._accept(self._fetch(_CHECK.encode(), (self._table,)))
+        self._accept(self._fetch(_CHECK, (self._table,)))
 
     def close(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
@@ -393,7 +395,7 @@ class AsyncPostgresStore(_Layout):
 
     async def check(self) -> None:
         """As `PostgresStore.check`."""
-        self._accept(await self._fetch(_CHECK.encode(), (self._table,)))
+        self._accept(await self._fetch(_CHECK, (self._table,)))
 
     async def aclose(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
@@ -486,11 +488,11 @@ async def _execute_async(
 
 def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[str, Any]]:
     """Return where it leads, without its password, and what is set beside it."""
-    try:
+    given = None
+    with suppress(ProgrammingError):  # it quotes the string, password and all
         given = conninfo_to_dict(conninfo)
-    except ProgrammingError:
-        # What libpq says of it quotes it, password and all.
-        raise StoreConfigurationError("That is no connection string of PostgreSQL.") from None
+    if given is None:
+        raise StoreConfigurationError("That is no connection string of PostgreSQL.")
     place = " ".join(f"{name}={given[name]}" for name in _SHOWN if name in given)
     settings: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
     if "connect_timeout" not in given and "PGCONNECT_TIMEOUT" not in os.environ:
