@@ -17,6 +17,12 @@ from mfakit.storage.postgres import AsyncPostgresStore, PostgresStore
 from servers import postgres
 
 WAIT_SECONDS = 2.0
+POOL: dict[str, Any] = {
+    "min_size": 1,
+    "max_size": 10,
+    "timeout": WAIT_SECONDS,
+    "reconnect_timeout": WAIT_SECONDS,
+}
 
 
 @frozen
@@ -67,12 +73,10 @@ class Database:
 
     def pool(self, **options: Any) -> ConnectionPool[Any]:
         """A platform's pool, with the transactions that psycopg begins by itself."""
-        options = {"timeout": WAIT_SECONDS, "reconnect_timeout": WAIT_SECONDS} | options
-        return ConnectionPool(self.conninfo, min_size=1, max_size=10, open=True, **options)
+        return ConnectionPool(self.conninfo, open=True, **POOL | options)
 
     async def async_pool(self, **options: Any) -> AsyncConnectionPool[Any]:
-        options = {"timeout": WAIT_SECONDS, "reconnect_timeout": WAIT_SECONDS} | options
-        pool = AsyncConnectionPool(self.conninfo, min_size=1, max_size=10, open=False, **options)
+        pool = AsyncConnectionPool(self.conninfo, open=False, **POOL | options)
         await pool.open()
         return pool
 

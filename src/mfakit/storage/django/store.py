@@ -257,11 +257,11 @@ def _close_own_connections(all_of_them: Barrier) -> None:
 
 
 def _code_of(error: BaseException | None) -> object:
-    """Return what the engine gave: an SQLSTATE, SQLite's name, MySQL's number; None if nothing."""
+    """Return what the engine gave: MySQL's number, an SQLSTATE, SQLite's name; None if nothing."""
+    numbers = [one for one in getattr(error, "args", ())[:1] if isinstance(one, int)]
     names = ("sqlstate", "pgcode", "sqlite_errorname")
     codes = [getattr(error, name, None) for name in names]
-    numbers = [one for one in getattr(error, "args", ())[:1] if isinstance(one, int)]
-    return next((code for code in (*codes, *numbers) if code is not None), None)
+    return next((code for code in (*numbers, *codes) if code is not None), None)
 
 
 def _model() -> type[Account]:
