@@ -12,7 +12,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
@@ -315,9 +315,7 @@ class PostgresStore(_Layout):
             pool = self._pool()
             connection = pool.getconn()
             try:
-                if connection.autocommit:
-                    return _execute(connection, statement, values)
-                with connection.transaction():
+                with nullcontext() if connection.autocommit else connection:
                     return _execute(connection, statement, values)
             finally:
                 pool.putconn(connection)
@@ -448,9 +446,7 @@ class AsyncPostgresStore(_Layout):
             pool = await self._pool()
             connection = await pool.getconn()
             try:
-                if connection.autocommit:
-                    return await _execute_async(connection, statement, values)
-                async with connection.transaction():
+                async with nullcontext() if connection.autocommit else connection:
                     return await _execute_async(connection, statement, values)
             finally:
                 await pool.putconn(connection)
