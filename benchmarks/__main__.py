@@ -80,7 +80,7 @@ def _parse(given: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _runs(accounts: Sequence[int]) -> dict[str, Run]:
-    limited = {"postgres": "SQLAlchemyStore, own engine"}
+    limited = {"postgres": "PostgresStore"}
     return {
         "totp": totp.run,
         "passcodes": passcodes.run,

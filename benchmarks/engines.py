@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from benchmarks import peers
 from benchmarks.timing import UnavailableError
 from benchmarks.world import ACCOUNT
 from mfakit.storage import Store
 from mfakit.storage.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from mfakit.storage.postgres import PostgresStore
 
 _SERVERS = Path(__file__).resolve().parent.parent / "tests"  # the tests' own starters
 _NEED_BENCH = "pip install -e '.[bench]'"
@@ -92,6 +95,7 @@ def postgres() -> Iterator[Engine]:
         server = stack.enter_context(postgres_server())
         name = server.new_database()
         own, shared = _engines(stack, server.url(name, "postgresql+psycopg"))
+        store = stack.enter_context(_postgres_store(server.url(name)))
         connection = stack.enter_context(psycopg.connect(server.dsn(name), autocommit=True))
         connection.execute(
             'CREATE TABLE bare (account_id TEXT COLLATE "C" PRIMARY KEY, revision BIGINT NOT NULL,'
@@ -100,6 +104,7 @@ def postgres() -> Iterator[Engine]:
         database = server.new_database()  # the app's table has the same name
         yield Engine(
             stores={
+                "PostgresStore": store,
                 "SQLAlchemyStore, own engine": own,
                 "SQLAlchemyStore, shared engine": shared,
                 "DjangoStore": _django_store(),
@@ -168,6 +173,14 @@ def _engines(stack: ExitStack, url: str) -> tuple[Store, Store]:
         stack.callback(engine.dispose)
         store.create_table()
     return stores[0], stores[1]
+
+
+def _postgres_store(url: str) -> PostgresStore:
+    from mfakit.storage.postgres import PostgresStore
+
+    store = PostgresStore(url)
+    store.create_table()
+    return store
 
 
 def _django_store() -> Store:

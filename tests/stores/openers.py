@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
+import postgres_stores
 import sqlalchemy_stores
 from django.conf import settings
 from django.db import connections
@@ -85,6 +86,7 @@ def leave_thread() -> None:
 STORES: dict[str, Callable[[Path], AbstractContextManager[Opener]]] = {
     "memory": memory,
     "sqlite": sqlite,
+    "postgres": postgres_stores.postgres_store,
     "sqlalchemy-sqlite": sqlalchemy_stores.sqlalchemy_sqlite,
     "sqlalchemy-postgres": sqlalchemy_stores.sqlalchemy_postgres,
     "sqlalchemy-mariadb": sqlalchemy_stores.sqlalchemy_mariadb,

@@ -179,7 +179,16 @@ def _open_sqlite(target: str) -> Store:
     return SQLiteStore(path)
 
 
-def _open_sqlalchemy(target: str) -> Store:
+def _open_postgres(target: str) -> Store:
+    try:
+        from mfakit.storage.postgres import PostgresStore
+    except ImportError as error:
+        raise ConfigurationError(str(error)) from error
+    # Written for SQLAlchemy, a URL names the driver too.
+    return PostgresStore(target.replace("postgresql+psycopg://", "postgresql://", 1))
+
+
+def _open_mariadb(target: str) -> Store:
     try:
         from sqlalchemy import create_engine, make_url
         from sqlalchemy.exc import ArgumentError
@@ -199,15 +208,12 @@ def _open_sqlalchemy(target: str) -> Store:
     return SQLAlchemyStore(engine)
 
 
-_NO_DRIVER = "{} not found: pip install 'mfakit[postgres]' or 'mfakit[mariadb]'"
-_DRIVERS = {
-    "postgresql": "postgresql+psycopg",
-    "mariadb": "mariadb+pymysql",
-    "mysql": "mysql+pymysql",
-}
+_NO_DRIVER = "{} not found: pip install 'mfakit[mariadb]'"
+_DRIVERS = {"mariadb": "mariadb+pymysql", "mysql": "mysql+pymysql"}
 _SCHEMES: dict[str, Callable[[str], Store]] = {
     "sqlite": _open_sqlite,
-    **dict.fromkeys((*_DRIVERS, *_DRIVERS.values()), _open_sqlalchemy),
+    **dict.fromkeys(("postgresql", "postgres", "postgresql+psycopg"), _open_postgres),
+    **dict.fromkeys((*_DRIVERS, *_DRIVERS.values()), _open_mariadb),
 }
 
 

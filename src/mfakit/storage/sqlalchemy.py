@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import MsgspecError, json
 from sqlalchemy import (
@@ -40,6 +40,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage.causes import DriverError
 
 __all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "Utf8Binary", "account_table"]
 
@@ -210,12 +211,9 @@ class _Rows:
 
         For tests and platforms without migrations. Raises `StoreUnavailableError`.
         """
-        try:
-            self._run(CreateTable(self._table, if_not_exists=True), {}, bool)
-        except Exception as error:
-            # PostgreSQL's IF NOT EXISTS fails when another process creates it at that moment.
-            if self._code_of(error) not in self._failures.duplicate:
-                _unavailable(error)
+        # PostgreSQL's IF NOT EXISTS fails when another process creates it at that moment.
+        statement = CreateTable(self._table, if_not_exists=True)
+        self._send(statement, {}, bool, known=self._failures.duplicate)
 
     def _read(self, statement: Executable, parameters: dict[str, Any]) -> Sequence[Row[Any]]:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
@@ -223,10 +221,11 @@ class _Rows:
         while True:
             try:
                 return self._run(statement, parameters, CursorResult.all)
-            except Exception as error:
-                pause_seconds = next(pauses, None)
-                if pause_seconds is None or not self._may_read_again(error):
-                    _unavailable(error)
+            except Exception as caught:
+                cause, may_read_again = self._cause(caught), self._may_read_again(caught)
+            pause_seconds = next(pauses, None)
+            if pause_seconds is None or not may_read_again:
+                raise StoreUnavailableError from cause
             self._sleep(pause_seconds)
 
     def _write(
@@ -235,13 +234,24 @@ class _Rows:
         parameters: dict[str, Any],
         known: frozenset[object] = frozenset(),
     ) -> bool:
-        """Write, once only: unless the failure is a known one, the row may have been written."""
+        """Write, once only; say whether that row was there."""
+        return self._send(statement, parameters, _row_count, known | self._failures.lost) == 1
+
+    def _send(
+        self,
+        statement: Executable,
+        parameters: dict[str, Any],
+        take: Callable[[Any], _T],
+        known: frozenset[object],
+    ) -> _T | None:
+        """Write: unless the failure is a known one, the row may have been written."""
         try:
-            return self._run(statement, parameters, _row_count) == 1
-        except Exception as error:
-            if self._code_of(error) in known | self._failures.lost:
-                return False
-            _unavailable(error)
+            return self._run(statement, parameters, take)
+        except Exception as caught:
+            cause = self._cause(caught)
+        if cause.code in known:
+            return None
+        raise StoreUnavailableError from cause
 
     def _run(
         self, statement: Executable, parameters: dict[str, Any], take: Callable[[Any], _T]
@@ -263,6 +273,10 @@ class _Rows:
 
     def _code_of(self, error: Exception) -> object:
         return self._failures.code_of(error.orig) if isinstance(error, DBAPIError) else None
+
+    def _cause(self, error: Exception) -> DriverError:
+        # SQLAlchemy's own text shows the statement's parameters, which include the document.
+        return DriverError(getattr(error, "orig", None) or error, self._code_of(error))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._engine!r}, {self._table.fullname!r})"
@@ -379,9 +393,3 @@ def _parse(summary: str) -> Summary:
 
 def _row_count(result: CursorResult[Any]) -> int:
     return result.rowcount
-
-
-def _unavailable(error: Exception) -> NoReturn:
-    # SQLAlchemy's own text shows the statement's parameters, which include the document; the
-    # driver's does not.
-    raise StoreUnavailableError from getattr(error, "orig", None) or error

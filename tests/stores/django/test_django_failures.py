@@ -70,8 +70,9 @@ def test_a_lost_race_is_false(kind: str, cause: DriverError, write: str) -> None
 def test_any_other_failure_is_unavailable(kind: str, cause: DriverError, name: str) -> None:
     with failing(kind, cause), pytest.raises(StoreUnavailableError) as raised:
         CALLS[name](DjangoStore())
-    assert raised.value.__cause__ is not None
-    assert raised.value.__cause__.__cause__ is cause  # the operator's log says what it was
+    told = str(raised.value.__cause__)  # in the operator's log
+    assert kind in told
+    assert any(str(code) in told for code in (*vars(cause).values(), *cause.args))
 
 
 def test_a_load_that_lost_a_race_is_unavailable() -> None:

@@ -27,6 +27,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage.causes import DriverError
 from mfakit.storage.django.times import from_seconds, to_seconds
 
 if TYPE_CHECKING:
@@ -133,8 +134,7 @@ class DjangoStore:
                 cursor.execute(statement, [*_prepared(connection, values), *expected])
                 return bool(cursor.rowcount == 1)
         except StoreUnavailableError as error:
-            cause = error.__cause__
-            if cause is not None and _is_lost_race(cause.__cause__):
+            if isinstance(error.__cause__, DriverError) and error.__cause__.code in _LOST_RACES:
                 return False
             raise
 
@@ -146,9 +146,10 @@ class DjangoStore:
             with _own_transaction(connection):
                 yield connection
         except Error as error:
-            if not connection.in_atomic_block and not _is_lost_race(error.__cause__):
+            cause = DriverError(error, _code_of(error.__cause__))
+            if not connection.in_atomic_block and cause.code not in _LOST_RACES:
                 connection.close_if_unusable_or_obsolete()
-            raise StoreUnavailableError from error
+            raise StoreUnavailableError from cause
 
     def _connection(self) -> BaseDatabaseWrapper:
         # SECURITY: the writer for reads too: a replica that lags shows a code unspent that is spent.
@@ -256,10 +257,12 @@ def _close_own_connections(all_of_them: Barrier) -> None:
     connections.close_all()
 
 
-def _is_lost_race(error: BaseException | None) -> bool:
+def _code_of(error: BaseException | None) -> object:
+    """Return what the engine gave: MySQL's number, an SQLSTATE, SQLite's name; None if nothing."""
+    numbers = [one for one in getattr(error, "args", ())[:1] if isinstance(one, int)]
     names = ("sqlstate", "pgcode", "sqlite_errorname")
     codes = [getattr(error, name, None) for name in names]
-    return any(code in _LOST_RACES for code in (*codes, *getattr(error, "args", ())[:1]))
+    return next((code for code in (*numbers, *codes) if code is not None), None)
 
 
 def _model() -> type[Account]:

@@ -1,0 +1,521 @@
+"""Stores on PostgreSQL by psycopg 3 alone, sync and async: the fastest way to it from Python.
+
+Each call is one statement in autocommit on a pooled connection that nobody else has: it joins no
+caller's transaction, is durable when it answers, and keeps its promises at every isolation level.
+The table is that of `mfakit.storage.sqlalchemy`: a platform may change from one to the other, or
+run both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from time import monotonic
+from typing import Any, NamedTuple, Self
+
+from msgspec import MsgspecError, json
+
+try:
+    from psycopg import AsyncConnection, Connection, ProgrammingError, sql
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.rows import tuple_row
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+except ImportError as _missing:
+    raise ImportError(
+        "mfakit.storage.postgres needs psycopg and its pool: pip install 'mfakit[postgres]'"
+    ) from _missing
+
+from mfakit.arguments import parse_account_id
+from mfakit.errors import StoreConfigurationError, StoreUnavailableError
+from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage.causes import DriverError
+
+__all__ = ["AsyncPostgresStore", "PostgresStore"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS {table} (
+    account_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    document BYTEA NOT NULL,
+    summary TEXT NOT NULL
+)
+"""
+_COLUMNS = "account_id, revision, document, summary"
+_LOAD = f"SELECT {_COLUMNS} FROM {{table}} WHERE account_id = %s"
+_CREATE = (
+    f"INSERT INTO {{table}} ({_COLUMNS}) VALUES (%s, %s, %s, %s)"
+    " ON CONFLICT (account_id) DO NOTHING"
+)
+_REPLACE = (
+    "UPDATE {table} SET revision = %s, document = %s, summary = %s"
+    " WHERE account_id = %s AND revision = %s"
+)
+_DELETE = "DELETE FROM {table} WHERE account_id = %s AND revision = %s"
+_SCAN = (
+    f"SELECT {_COLUMNS} FROM {{table}} WHERE account_id >= %s AND account_id > %s"
+    " ORDER BY account_id LIMIT %s"
+)
+_CHECK = b"""
+SELECT pg_is_in_recovery(), current_setting('server_encoding'),
+       attname::text, format_type(atttypid, NULL), collname::text,
+       EXISTS (SELECT FROM pg_index WHERE indrelid = found AND indisunique AND indpred IS NULL
+               AND indnkeyatts = 1 AND indkey[0] = attnum)
+FROM (SELECT to_regclass(%s) AS found) AS wanted
+LEFT JOIN pg_attribute ON attrelid = found AND attnum > 0 AND NOT attisdropped
+LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+"""
+_TYPES = {"account_id": "text", "revision": "bigint", "document": "bytea", "summary": "text"}
+
+# 40001 serialization failure, 40P01 deadlock: known not to have written.
+_LOST = frozenset({"40001", "40P01"})
+_DUPLICATE = frozenset({"23505"})
+# IF NOT EXISTS fails when another process creates the table at that moment.
+_CREATED_BY_ANOTHER = frozenset({"23505", "42P07"})
+# The server goes down, or has become a standby: a new connection may lead to another.
+_GONE = frozenset({"57P01", "57P02", "57P03", "25006"})
+# A read that lost a race meets the same rival again until that one has committed: wait, longer each
+# time, and half a second in all.
+_READ_PAUSES_SECONDS = tuple(0.004 * 2**attempt for attempt in range(7))
+
+_encode_summary = json.Encoder().encode
+_decode_summary = json.Decoder(Summary).decode
+
+_SHOWN = ("user", "host", "hostaddr", "port", "dbname")
+
+Rows = list[tuple[Any, ...]]
+Done = tuple[Rows, int]  # the rows that it returned, and how many it met
+
+
+_TEXTS = (_SCHEMA, _LOAD, _CREATE, _REPLACE, _DELETE, _SCAN)
+
+
+class _Statements(NamedTuple):
+    """The statements on one table, made once."""
+
+    schema: bytes
+    load: bytes
+    create: bytes
+    replace: bytes
+    delete: bytes
+    scan: bytes
+
+
+class _Failed(Exception):
+    """One statement that failed, and what became of its connection."""
+
+    def __init__(self, error: Exception, connection: Any) -> None:
+        super().__init__()
+        self.code = getattr(error, "sqlstate", None)
+        self.is_cut = self.code in _GONE or (connection is not None and connection.closed)
+        self.may_be_read_again = self.is_cut or self.code in _LOST
+        self.cause = DriverError(error, self.code)
+
+
+class _Layout:
+    """What both stores share: the table, its statements, and the pool's settings."""
+
+    def __init__(
+        self,
+        source: object,
+        table: str,
+        schema: str | None,
+        connections_min: int,
+        connections_max: int,
+        wait_seconds: float,
+    ) -> None:
+        name = sql.Identifier(table) if schema is None else sql.Identifier(schema, table)
+        self._table = name.as_string(None)
+        written = self._table.replace("%", "%%")
+        self._sql = _Statements(*(text.replace("{table}", written).encode() for text in _TEXTS))
+        if not 0 <= connections_min <= connections_max > 0 < wait_seconds:
+            raise StoreConfigurationError(
+                "Give 0 <= connections_min <= connections_max, at least one, and wait_seconds > 0."
+            )
+        self._place, self._pool_options = "a pool", dict[str, Any]()
+        if isinstance(source, str):
+            self._place, settings = _connection_options(source, wait_seconds)
+            self._pool_options = {
+                "conninfo": source,
+                "kwargs": settings,
+                "min_size": connections_min,
+                "max_size": connections_max,
+                "timeout": wait_seconds,
+                # Past this, the next call tries anew at once instead of waiting for its turn.
+                "reconnect_timeout": wait_seconds,
+                "name": "mfakit",
+                "open": False,
+            }
+        self._accepted = False
+        self._drained_at = 0.0
+
+    def _is_news(self, failed: _Failed, asked_at: float) -> bool:
+        """Say whether the other connections are as old as the one that was cut."""
+        is_news = failed.is_cut and asked_at > self._drained_at
+        if is_news:
+            self._drained_at = monotonic()
+        return is_news
+
+    def _accept(self, found: Rows) -> None:
+        """Raise `StoreConfigurationError` if the server or the table cannot keep the promises."""
+        is_standby, encoding = found[0][:2]
+        # SECURITY: a standby lags, so a revoked passcode would still be good.
+        if is_standby:
+            raise StoreConfigurationError(
+                "This PostgreSQL server is a standby. Give the primary, or name all servers and "
+                "add target_session_attrs=read-write."
+            )
+        if encoding != "UTF8":
+            raise StoreConfigurationError("The database's encoding must be UTF8.")
+        columns = {name: kind for _, _, name, kind, *_ in found}
+        if not columns.items() >= _TYPES.items():
+            raise StoreConfigurationError(
+                f"The table {self._table} is not there, or is not one of mfakit's for this store. "
+                "Call create_table() once, or write the documented migration."
+            )
+        # SECURITY: two accounts must never be one row, nor one account two.
+        if ("account_id", "C", True) not in {(name, *rest) for _, _, name, _, *rest in found}:
+            raise StoreConfigurationError('account_id must be COLLATE "C" and a key of its own.')
+        self._accepted = True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._place!r}, {self._table!r})"
+
+
+class PostgresStore(_Layout):
+    """Keep rows in a table of a PostgreSQL database.
+
+    A dead connection costs the whole pool, which is filled anew. Reads try again on a new one; a
+    write is sent once, and when it fails its outcome is unknown.
+
+    Args:
+        source: A connection string or URL as libpq takes it (`postgresql://…`, `host=… dbname=…`),
+            or an open `psycopg_pool.ConnectionPool` of the platform's, which the platform closes.
+            With a string the pool is made on first use, in a forked child anew.
+        table: The table's name.
+        schema: Its schema; None is the connection's own.
+        connections_min: How many connections are kept, with a string.
+        connections_max: How many there are at most in this process, with a string.
+        wait_seconds: How long a call waits for a connection, with a string.
+
+    Raises:
+        StoreConfigurationError: The source is neither. From a method: the server is a standby, or
+            has no such table; the text says what to do.
+    """
+
+    def __init__(
+        self,
+        source: str | ConnectionPool[Any],
+        *,
+        table: str = "mfakit_account",
+        schema: str | None = None,
+        connections_min: int = 1,
+        connections_max: int = 10,
+        wait_seconds: float = 5.0,
+    ) -> None:
+        super().__init__(source, table, schema, connections_min, connections_max, wait_seconds)
+        if not isinstance(source, (str, ConnectionPool)):
+            raise StoreConfigurationError(
+                "PostgresStore takes a connection string or a ConnectionPool, never a connection."
+            )
+        self._given = None if isinstance(source, str) else source
+        self._own: dict[int, ConnectionPool[Connection[Any]]] = {}
+
+    def load(self, account_id: str) -> StoredRecord | None:
+        """Return the row, None if there is none. Raises `StoreUnavailableError`."""
+        rows = self._read(self._sql.load, (parse_account_id(account_id),))
+        return _stored(rows[0]) if rows else None
+
+    def create(self, new: StoredRecord) -> bool:
+        """Insert the row if the account has none. Raises `StoreUnavailableError`."""
+        values = (parse_account_id(new.account_id), *_values(new))
+        return self._write(self._sql.create, values, _DUPLICATE)
+
+    def replace(self, new: StoredRecord, *, expected: int) -> bool:
+        """Replace the row whose revision is `expected`. Raises `StoreUnavailableError`."""
+        place = (parse_account_id(new.account_id), expected)
+        return self._write(self._sql.replace, (*_values(new), *place))
+
+    def delete(self, account_id: str, *, expected: int) -> bool:
+        """Delete the row whose revision is `expected`. Raises `StoreUnavailableError`."""
+        return self._write(self._sql.delete, (parse_account_id(account_id), expected))
+
+    def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
+        """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
+        return _page(self._read(self._sql.scan, (prefix, cursor or "", limit + 1)), limit, prefix)
+
+    def create_table(self) -> None:
+        """Create the table if it is missing; several processes may do so at once.
+
+        For tests and platforms without migrations. Raises `StoreUnavailableError`.
+        """
+        self._send(self._sql.schema, (), _CREATED_BY_ANOTHER)
+
+    def check(self) -> None:
+        """Check the server and the table now: at start, rather than at the first sign-in.
+
+        Raises:
+            StoreConfigurationError: They cannot keep a store's promises; the text says why.
+            StoreUnavailableError: The server does not answer. Retry later.
+        """
+        self._accept(self._fetch(_CHECK, (self._table,)))
+
+    def close(self) -> None:
+        """Close the store's own pool; the store may be used again afterwards."""
+        pool = self._own.pop(os.getpid(), None)
+        if pool is not None:
+            pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
+        if not self._accepted:
+            self.check()
+        return self._fetch(statement, values)
+
+    def _write(
+        self, statement: bytes, values: Sequence[Any], known: frozenset[str] = frozenset()
+    ) -> bool:
+        if not self._accepted:
+            self.check()
+        return self._send(statement, values, known)
+
+    def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
+        """Read, and again if the connection was dead or a race was lost: it changes nothing."""
+        pauses = iter(_READ_PAUSES_SECONDS)
+        while True:
+            try:
+                return self._run(statement, values)[0]
+            except _Failed as caught:
+                failed = caught
+            pause_seconds = next(pauses, None)
+            if pause_seconds is None or not failed.may_be_read_again:
+                raise StoreUnavailableError from failed.cause
+            time.sleep(pause_seconds)
+
+    def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
+        """Write, once only: unless the failure is a known one, the row may have been written."""
+        try:
+            return self._run(statement, values)[1] == 1
+        except _Failed as caught:
+            failed = caught
+        if failed.code in known | _LOST:
+            return False
+        raise StoreUnavailableError from failed.cause
+
+    def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
+        asked_at, pool, connection = monotonic(), None, None
+        try:
+            pool = self._pool()
+            connection = pool.getconn()
+            try:
+                with nullcontext() if connection.autocommit else connection:
+                    return _execute(connection, statement, values)
+            finally:
+                pool.putconn(connection)
+        except Exception as error:
+            failed = _Failed(error, connection)
+        if pool is not None and self._is_news(failed, asked_at):
+            pool.drain()
+        raise failed
+
+    def _pool(self) -> ConnectionPool[Any]:
+        if self._given is not None:
+            return self._given
+        process = os.getpid()  # connections must not cross a fork; the child opens its own
+        pool = self._own.get(process)
+        if pool is None:
+            pool = self._own.setdefault(process, ConnectionPool(**self._pool_options))
+        if pool.closed:
+            pool.open()
+        return pool
+
+
+class AsyncPostgresStore(_Layout):
+    """`PostgresStore` for an event loop, to which it belongs.
+
+    A cancelled call cancels its statement on the server; from a write the outcome is then unknown.
+    Arguments and errors are those of `PostgresStore`; the pool is an `AsyncConnectionPool`.
+    """
+
+    def __init__(
+        self,
+        source: str | AsyncConnectionPool[Any],
+        *,
+        table: str = "mfakit_account",
+        schema: str | None = None,
+        connections_min: int = 1,
+        connections_max: int = 10,
+        wait_seconds: float = 5.0,
+    ) -> None:
+        super().__init__(source, table, schema, connections_min, connections_max, wait_seconds)
+        if not isinstance(source, (str, AsyncConnectionPool)):
+            raise StoreConfigurationError(
+                "AsyncPostgresStore takes a connection string or an AsyncConnectionPool, never a "
+                "connection."
+            )
+        self._given = None if isinstance(source, str) else source
+        self._own: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+
+    async def load(self, account_id: str) -> StoredRecord | None:
+        """Return the row, None if there is none. Raises `StoreUnavailableError`."""
+        rows = await self._read(self._sql.load, (parse_account_id(account_id),))
+        return _stored(rows[0]) if rows else None
+
+    async def create(self, new: StoredRecord) -> bool:
+        """Insert the row if the account has none. Raises `StoreUnavailableError`."""
+        values = (parse_account_id(new.account_id), *_values(new))
+        return await self._write(self._sql.create, values, _DUPLICATE)
+
+    async def replace(self, new: StoredRecord, *, expected: int) -> bool:
+        """Replace the row whose revision is `expected`. Raises `StoreUnavailableError`."""
+        place = (parse_account_id(new.account_id), expected)
+        return await self._write(self._sql.replace, (*_values(new), *place))
+
+    async def delete(self, account_id: str, *, expected: int) -> bool:
+        """Delete the row whose revision is `expected`. Raises `StoreUnavailableError`."""
+        return await self._write(self._sql.delete, (parse_account_id(account_id), expected))
+
+    async def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
+        """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
+        rows = await self._read(self._sql.scan, (prefix, cursor or "", limit + 1))
+        return _page(rows, limit, prefix)
+
+    async def create_table(self) -> None:
+        """Create the table if it is missing. Raises `StoreUnavailableError`."""
+        await self._send(self._sql.schema, (), _CREATED_BY_ANOTHER)
+
+    async def check(self) -> None:
+        """As `PostgresStore.check`."""
+        self._accept(await self._fetch(_CHECK, (self._table,)))
+
+    async def aclose(self) -> None:
+        """Close the store's own pool; the store may be used again afterwards."""
+        pool, self._own = self._own, None
+        if pool is not None:
+            await pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
+        if not self._accepted:
+            await self.check()
+        return await self._fetch(statement, values)
+
+    async def _write(
+        self, statement: bytes, values: Sequence[Any], known: frozenset[str] = frozenset()
+    ) -> bool:
+        if not self._accepted:
+            await self.check()
+        return await self._send(statement, values, known)
+
+    async def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
+        pauses = iter(_READ_PAUSES_SECONDS)
+        while True:
+            try:
+                return (await self._run(statement, values))[0]
+            except _Failed as caught:
+                failed = caught
+            pause_seconds = next(pauses, None)
+            if pause_seconds is None or not failed.may_be_read_again:
+                raise StoreUnavailableError from failed.cause
+            await asyncio.sleep(pause_seconds)
+
+    async def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
+        try:
+            return (await self._run(statement, values))[1] == 1
+        except _Failed as caught:
+            failed = caught
+        if failed.code in known | _LOST:
+            return False
+        raise StoreUnavailableError from failed.cause
+
+    async def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
+        asked_at, pool, connection = monotonic(), None, None
+        try:
+            pool = await self._pool()
+            connection = await pool.getconn()
+            try:
+                async with nullcontext() if connection.autocommit else connection:
+                    return await _execute_async(connection, statement, values)
+            finally:
+                await pool.putconn(connection)
+        except Exception as error:
+            failed = _Failed(error, connection)
+        if pool is not None and self._is_news(failed, asked_at):
+            await pool.drain()
+        raise failed
+
+    async def _pool(self) -> AsyncConnectionPool[Any]:
+        if self._given is not None:
+            return self._given
+        if self._own is None:
+            self._own = AsyncConnectionPool(**self._pool_options)
+        if self._own.closed:
+            await self._own.open()
+        return self._own
+
+
+def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> Done:
+    cursor = connection.cursor(binary=True, row_factory=tuple_row)
+    cursor.execute(statement, values)
+    rows = cursor.fetchall() if cursor.rownumber is not None else []
+    return rows, cursor.rowcount
+
+
+async def _execute_async(
+    connection: AsyncConnection[Any], statement: bytes, values: Sequence[Any]
+) -> Done:
+    cursor = connection.cursor(binary=True, row_factory=tuple_row)
+    await cursor.execute(statement, values)
+    rows = await cursor.fetchall() if cursor.rownumber is not None else []
+    return rows, cursor.rowcount
+
+
+def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[str, Any]]:
+    """Return where it leads, without its password, and what is set beside it."""
+    given = None
+    with suppress(ProgrammingError):  # it quotes the string, password and all
+        given = conninfo_to_dict(conninfo)
+    if given is None:
+        raise StoreConfigurationError("That is no connection string of PostgreSQL.")
+    place = " ".join(f"{name}={given[name]}" for name in _SHOWN if name in given)
+    settings: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
+    if "connect_timeout" not in given and "PGCONNECT_TIMEOUT" not in os.environ:
+        settings["connect_timeout"] = max(2, round(wait_seconds))
+    return place, settings
+
+
+def _values(new: StoredRecord) -> tuple[int, bytes, str]:
+    return new.revision, new.document, _encode_summary(new.summary).decode()
+
+
+def _page(rows: Rows, limit: int, prefix: str) -> Page:
+    found = [_stored(row) for row in rows if row[0].startswith(prefix)]
+    page = tuple(found[:limit])
+    return Page(page, page[-1].account_id if len(found) > limit else None)
+
+
+def _stored(row: tuple[Any, ...]) -> StoredRecord:
+    account_id, revision, document, summary = row
+    return StoredRecord(
+        account_id=account_id, revision=revision, document=document, summary=_parse(summary)
+    )
+
+
+def _parse(summary: str) -> Summary:
+    # The summary is for reports only: a torn one must not keep anybody out.
+    try:
+        return _decode_summary(summary)
+    except MsgspecError:
+        return Summary(state="unknown")
