@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from mfakit.core.lifecycle import OFF, TRANSITIONS, State
+from mfakit.core.lifecycle import OFF, TRANSITIONS, Event, State
 from mfakit.core.record import Record
 
 SVG = "http://www.w3.org/2000/svg"
@@ -32,7 +32,8 @@ def lifecycle_dot() -> str:
     ways: dict[tuple[State, State, bool], list[str]] = defaultdict(list)
     for state, events in TRANSITIONS.items():
         for event, (after, rises) in events.items():
-            ways[state, after, rises].append(event.name)
+            if event not in everywhere():
+                ways[state, after, rises].append(event.name)
     lines = [
         f'{state.name} [label="{LETTERS[state]}\\n{state.value}" class="{_kind(state)}"];'
         for state in State
@@ -44,6 +45,12 @@ def lifecycle_dot() -> str:
     return "\n".join(["digraph lifecycle {", settings, *lines, "}"])
 
 
+def everywhere() -> dict[Event, State]:
+    """Return the events that lead from every state to one and the same: six arrows too many."""
+    ends = {event: [TRANSITIONS[state].get(event) for state in State] for event in Event}
+    return {event: all_[0][0] for event, all_ in ends.items() if all_[0] and len(set(all_)) == 1}
+
+
 def _kind(state: State) -> str:
     return "off" if state in OFF else "on"
 
@@ -53,7 +60,7 @@ def drawn(dot: str, description: str) -> str:
     try:
         run = subprocess.run(
             ["dot", "-Tsvg", "-Gfontname=sans-serif", "-Nfontname=sans-serif",
-             "-Efontname=sans-serif", "-Nfontsize=12", "-Efontsize=9", "-Gbgcolor=transparent"],
+             "-Efontname=sans-serif", "-Nfontsize=12", "-Efontsize=10", "-Gbgcolor=transparent"],
             input=dot, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError) as error:
@@ -80,6 +87,10 @@ class Picture(SphinxDirective):
         name, caption = self.arguments[0], " ".join(self.content)
         path = Path(self.env.srcdir) / "pictures" / name
         if name == "lifecycle":
+            caption += "".join(
+                f" {event.name} leads from every state to {LETTERS[end]}."
+                for event, end in everywhere().items()
+            )
             svg = drawn(lifecycle_dot(), caption)
         else:
             self.env.note_dependency(str(path))
