@@ -10,16 +10,15 @@ import json
 import subprocess
 from collections import defaultdict
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree as ET
 
 import msgspec
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from mfakit.core import lifecycle, record
 from mfakit.core.lifecycle import OFF, TRANSITIONS, Event, State
 from mfakit.core.record import Record
 
@@ -72,7 +71,8 @@ def drawn(dot: str, description: str) -> str:
             parent.remove(title)
     width = root.attrib.pop("width").removesuffix("pt")
     root.attrib.pop("height")
-    root.attrib |= {"role": "img", "aria-label": description, "style": f"max-width: {width}pt"}
+    style = f"max-width: {width}pt; min-width: min({width}pt, 34rem)"
+    root.attrib |= {"role": "img", "aria-label": description, "style": style}
     return ET.tostring(root, encoding="unicode")
 
 
@@ -87,6 +87,7 @@ class Picture(SphinxDirective):
         name, caption = self.arguments[0], " ".join(self.content)
         path = Path(self.env.srcdir) / "pictures" / name
         if name == "lifecycle":
+            self.env.note_dependency(lifecycle.__file__)
             caption += "".join(
                 f" {event.name} leads from every state to {LETTERS[end]}."
                 for event, end in everywhere().items()
@@ -103,10 +104,9 @@ class Picture(SphinxDirective):
 class DocumentSchema(SphinxDirective):
     """Show the JSON schema of the record's body, made from its classes."""
 
-    option_spec: ClassVar = {"name": directives.unchanged}
-
     def run(self) -> list[nodes.Node]:
         """Return the schema as a block of JSON."""
+        self.env.note_dependency(record.__file__)
         text = json.dumps(msgspec.json.schema(Record), indent=2)
         return [nodes.literal_block(text, text, language="json")]
 
