@@ -14,6 +14,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 from mfakit import ASVS_5, DEFAULT, NIST_800_63B, Policy, errors
 from mfakit.core.lifecycle import TRANSITIONS, State
+from mfakit.events import OWNER_KINDS, EventKind
 from mfakit.policy import LIMITS
 from mfakit.testing import StoreContract
 from mfakit.testing.contract import check_names, run_check
@@ -31,7 +32,9 @@ WITHOUT_PYTHON = {"index.md", "glossary.md", "decisions.md", "security-model.md"
 WITHOUT_PYTHON |= {"CONTRIBUTING.md", "SECURITY.md"}
 WITHOUT_PYTHON |= {"benchmarks.md"}
 WITHOUT_PYTHON |= {
+    "comparison.md",
     "document.md",
+    "ideas.md",
     "standards.md",
     *(page.name for page in (ROOT / "docs").glob("api*.md")),
 }
@@ -135,6 +138,41 @@ def test_every_difference_of_the_profiles_is_documented() -> None:
             expected.add(" | ".join([f"| `{field.name}`", *[f"`{one}`" for one in values]]) + " |")
     rows = {line for line in table.splitlines() if line.startswith("| `")}
     assert rows == expected
+
+
+def test_every_kind_of_event_is_documented() -> None:
+    """Each kind has one row that says for whom it is."""
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| (owner|audit) \| ", _text("docs/events.md"), re.MULTILINE
+    )
+    kinds = [(kind.value, "owner" if kind in OWNER_KINDS else "audit") for kind in EventKind]
+    assert sorted(rows) == sorted(kinds)
+
+
+def test_every_code_of_the_monitoring_page_exists() -> None:
+    """No alert waits for a code that no error has."""
+    table = _text("docs/monitoring.md").split("| code |")[1].split("```")[0]
+    named = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    codes = re.findall(r"`([a-z_]+)`", " ".join(named))
+    assert len(codes) == len(set(codes)) == 11
+    operational = [one for one in _errors() if issubclass(one, errors.UnavailableError)]
+    assert set(codes) <= {one.code for one in operational}
+
+
+# Not for callers: the audited core, the command, and what the public modules are made of.
+INTERNAL = ("core.", "cli", "aio.", "mail.", "migration.", "testing.", "storage.django.")
+INTERNAL += ("arguments", "driver", "gate", "operations", "rows", "views", "__")
+
+
+def test_every_public_module_is_in_the_reference() -> None:
+    """A module is on an API page, or is known to be internal."""
+    pages = "".join(_text(f"docs/{page.name}") for page in (ROOT / "docs").glob("api*.md"))
+    documented = set(re.findall(r"automodule:: mfakit\.([\w.]+)", pages))
+    package = ROOT / "src" / "mfakit"
+    paths = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py")]
+    modules = {".".join(path.parts).removesuffix(".__init__") for path in paths}
+    assert documented <= modules
+    assert {one for one in modules - documented if not one.startswith(INTERNAL)} <= {"core"}
 
 
 def test_the_lifecycle_page_is_the_table() -> None:

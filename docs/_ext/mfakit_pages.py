@@ -10,17 +10,16 @@ import json
 import subprocess
 from collections import defaultdict
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree as ET
 
 import msgspec
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from mfakit.core.lifecycle import OFF, TRANSITIONS, State
+from mfakit.core import lifecycle, record
+from mfakit.core.lifecycle import OFF, TRANSITIONS, Event, State
 from mfakit.core.record import Record
 
 SVG = "http://www.w3.org/2000/svg"
@@ -32,7 +31,8 @@ def lifecycle_dot() -> str:
     ways: dict[tuple[State, State, bool], list[str]] = defaultdict(list)
     for state, events in TRANSITIONS.items():
         for event, (after, rises) in events.items():
-            ways[state, after, rises].append(event.name)
+            if event not in everywhere():
+                ways[state, after, rises].append(event.name)
     lines = [
         f'{state.name} [label="{LETTERS[state]}\\n{state.value}" class="{_kind(state)}"];'
         for state in State
@@ -44,6 +44,12 @@ def lifecycle_dot() -> str:
     return "\n".join(["digraph lifecycle {", settings, *lines, "}"])
 
 
+def everywhere() -> dict[Event, State]:
+    """Return the events that lead from every state to one and the same: six arrows too many."""
+    ends = {event: [TRANSITIONS[state].get(event) for state in State] for event in Event}
+    return {event: all_[0][0] for event, all_ in ends.items() if all_[0] and len(set(all_)) == 1}
+
+
 def _kind(state: State) -> str:
     return "off" if state in OFF else "on"
 
@@ -53,7 +59,7 @@ def drawn(dot: str, description: str) -> str:
     try:
         run = subprocess.run(
             ["dot", "-Tsvg", "-Gfontname=sans-serif", "-Nfontname=sans-serif",
-             "-Efontname=sans-serif", "-Nfontsize=12", "-Efontsize=9", "-Gbgcolor=transparent"],
+             "-Efontname=sans-serif", "-Nfontsize=12", "-Efontsize=10", "-Gbgcolor=transparent"],
             input=dot, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError) as error:
@@ -65,7 +71,8 @@ def drawn(dot: str, description: str) -> str:
             parent.remove(title)
     width = root.attrib.pop("width").removesuffix("pt")
     root.attrib.pop("height")
-    root.attrib |= {"role": "img", "aria-label": description, "style": f"max-width: {width}pt"}
+    style = f"max-width: {width}pt; min-width: min({width}pt, 34rem)"
+    root.attrib |= {"role": "img", "aria-label": description, "style": style}
     return ET.tostring(root, encoding="unicode")
 
 
@@ -80,6 +87,11 @@ class Picture(SphinxDirective):
         name, caption = self.arguments[0], " ".join(self.content)
         path = Path(self.env.srcdir) / "pictures" / name
         if name == "lifecycle":
+            self.env.note_dependency(lifecycle.__file__)
+            caption += "".join(
+                f" {event.name} leads from every state to {LETTERS[end]}."
+                for event, end in everywhere().items()
+            )
             svg = drawn(lifecycle_dot(), caption)
         else:
             self.env.note_dependency(str(path))
@@ -92,10 +104,9 @@ class Picture(SphinxDirective):
 class DocumentSchema(SphinxDirective):
     """Show the JSON schema of the record's body, made from its classes."""
 
-    option_spec: ClassVar = {"name": directives.unchanged}
-
     def run(self) -> list[nodes.Node]:
         """Return the schema as a block of JSON."""
+        self.env.note_dependency(record.__file__)
         text = json.dumps(msgspec.json.schema(Record), indent=2)
         return [nodes.literal_block(text, text, language="json")]
 
