@@ -16,13 +16,13 @@ with atheris.instrument_imports(include=list(READ_TOO)):
 def main() -> None:
     """Fuzz until libFuzzer ends it; it exits by itself."""
     name, *flags = sys.argv[1:]
-    check = TARGETS[name]().check
+    target = TARGETS[name]()
     logging.disable()
     atheris.enabled_hooks.add("RegEx")
     atheris.enabled_hooks.add("str")
 
     def run(data: bytes) -> None:
-        check(data)
+        target.check(data)
 
     atheris.Setup([sys.argv[0], *flags], run)
     atheris.Fuzz()

@@ -7,11 +7,14 @@ from itertools import count
 
 from mfakit import MFA, CodeRequired, Enrolled, KeyRing, Policy
 from mfakit.core.secret import Secret
+from mfakit.hashing import Hasher
 from mfakit.storage import StoredRecord
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, VirtualAuthenticator
 
 ANN = "ann"
+KEYS = KeyRing({"k1": bytes(range(32))})
+POLICY = Policy(issuer="Example Mail")
 
 
 class KnownRandom:
@@ -39,15 +42,11 @@ class UnsaltedHasher(CheapHasher):
 class Platform:
     """`MFA` in memory, and Ann with a phone, recovery codes, a passcode and a trusted device."""
 
-    def __init__(self) -> None:
+    def __init__(self, hasher: Hasher | None = None) -> None:
         self.clock = FixedClock()
         self.store = MemoryStore()
         self.mfa = MFA(
-            self.store,
-            KeyRing({"k1": bytes(range(32))}),
-            policy=Policy(issuer="Example Mail"),
-            clock=self.clock,
-            hasher=UnsaltedHasher(),
+            self.store, KEYS, policy=POLICY, clock=self.clock, hasher=hasher or UnsaltedHasher()
         )
         self.vault = self.mfa._env.vault
         self.vault.random = KnownRandom()

@@ -75,7 +75,7 @@ class _Views:
         self._metrics = metrics
 
     async def dovecot(self, request: web.Request) -> web.Response:
-        fields = _read_form(await request.read())
+        fields = await _receive_form(request)
         if fields is None:
             journal.say("wrong_form", logging.WARNING)
             return web.Response(status=400)
@@ -119,6 +119,13 @@ def _has_key(request: web.Request, wanted: Secret) -> bool:
     if shown is None:
         shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
     return compare_digest(shown.encode(errors="surrogateescape"), wanted.reveal())
+
+
+async def _receive_form(request: web.Request) -> dict[str, str | None] | None:
+    try:
+        return _read_form(await request.read())
+    except web.RequestPayloadError:  # said to be compressed, and is not
+        return None
 
 
 def _read_form(body: bytes) -> dict[str, str | None] | None:
