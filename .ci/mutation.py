@@ -26,7 +26,8 @@ import sys
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ class Mutant:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.function, self.removed, self.added)
+
+    def __str__(self) -> str:
+        changed = [f"  - {line}" for line in self.removed.splitlines()]
+        return "\n".join(
+            [self.function, *changed, *(f"  + {line}" for line in self.added.splitlines())]
+        )
 
     @property
     def reached_as(self) -> str:
@@ -116,7 +123,7 @@ class Judge:
     )  # mutant's name -> the test that noticed, "" for none
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        answer = _in_fork(lambda: _what_tests_reach(session.items), seconds=600)
+        answer = _in_fork(partial(_what_tests_reach, session.items), seconds=600)
         if answer is None or "failed" in (found := json.loads(answer)):
             sys.exit(f"without a mutant, this test fails: {answer}")
         items = {item.nodeid: item for item in session.items}
@@ -126,16 +133,17 @@ class Judge:
             tests = found["reached"].get(mutant.reached_as, [])
             tests = sorted(tests, key=lambda one: (-often[one], found["seconds"][one]))
             limit = 10 + 4 * sum(found["seconds"][one] for one in tests)
-            noticed = _in_fork(lambda: _first_to_fail(mutant, [items[one] for one in tests]), limit)
+            work = partial(_first_to_fail, mutant, [items[one] for one in tests])
+            noticed = _in_fork(work, limit)
             self.outcomes[mutant.name] = "time or process" if noticed is None else noticed
             if noticed:
                 often[noticed] += 1
-            print(f"\r{number}/{len(self.mutants)} {mutant.function:60.60}", end="", flush=True)
-        print()
+            elif noticed is not None:
+                print(f"\n{number} of {len(self.mutants)} survived: {mutant}", flush=True)
         return True
 
 
-def _in_fork(work: Any, seconds: float) -> str | None:
+def _in_fork(work: Callable[[], str], seconds: float) -> str | None:
     """Return what `work()` answers in a fork of this process, None if it dies or takes too long."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -213,12 +221,6 @@ def report(
         total = totals["core" if ".core." in module else "others"]
         total[0], total[1] = total[0] + killed, total[1] + len(ones)
     survivors = [one for one in mutants if not noticed.get(one.name) and one.key not in known]
-    for one in survivors:
-        print(
-            f"\nsurvived: {one.function}\n  - {one.removed}\n  + {one.added}".replace(
-                "\n    ", "\n  "
-            )
-        )
     stale = [one for one in mutants if noticed.get(one.name) and one.key in known]
     for one in stale:
         print(f"\nexplained, but {noticed[one.name]} notices it: {one.key}")
@@ -239,10 +241,12 @@ def main() -> int:
     os.chdir(ROOT)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
     mutants = write_mutants(settings)
-    names = list(dict.fromkeys(one.module for one in mutants))
+    modules: dict[str, list[Mutant]] = defaultdict(list)
+    for mutant in mutants:
+        modules[mutant.module.rpartition(".")[2]].append(mutant)
     part, parts = map(int, asked.shard.split("/"))
-    names = [one for one in names if not asked.modules or one.rpartition(".")[2] in asked.modules]
-    mutants = [one for one in mutants if one.module in names[part - 1 :: parts]]
+    chosen = (asked.modules or list(modules))[part - 1 :: parts]
+    mutants = [mutant for module in chosen for mutant in modules[module]]
     known = explained()
     judge = Judge([one for one in mutants if asked.known or one.key not in known])
     sys.path.insert(0, str(WORK / "src"))
