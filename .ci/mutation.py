@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import gc
 import json
 import os
 import select
@@ -127,6 +128,7 @@ class Judge:
         if answer is None or "failed" in (found := json.loads(answer)):
             sys.exit(f"without a mutant, this test fails: {answer}")
         items = {item.nodeid: item for item in session.items}
+        gc.freeze()  # else each fork copies every page that its collector marks
         noticed_before: dict[str, Counter[str]] = defaultdict(Counter)
         for number, mutant in enumerate(self.mutants, 1):
             often = noticed_before[mutant.reached_as]
