@@ -210,6 +210,20 @@ def test_what_is_no_recovery_code(text: object) -> None:
     assert parse_recovery_code(encoding.parse_secret_text(text)) is None
 
 
+@pytest.mark.parametrize(
+    ("parse", "typed"),
+    [
+        (lambda text: encoding.parse_digits(text, (6,)), "755224"),
+        (parse_passcode, "kqzrabcdefghjkmnpqrs"),
+        (parse_recovery_code, "0123456789ABCDEF"),
+    ],
+)
+def test_a_typed_text_has_64_bytes_at_most(parse: Any, typed: str) -> None:
+    """Gaps are dropped up to that length; a longer text is not looked at."""
+    assert parse(Secret(typed.ljust(64).encode())) is not None
+    assert parse(Secret(typed.ljust(65).encode())) is None
+
+
 # ------------------------------------------------------------------------------------ account ids
 
 

@@ -122,7 +122,7 @@ def _methods() -> dict[str, Callable[..., Any]]:
     return {
         name: method
         for name, method in inspect.getmembers(MFA, inspect.isfunction)
-        if not name.startswith("_")
+        if not name.startswith("_") and name.isascii()  # mutants of a method lie beside it
     }
 
 
