@@ -223,7 +223,7 @@ def test_a_forked_child_opens_connections_of_its_own(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "mfa.db")
     store.create(row(revision=1))
     idle_before = list(store._idle)
-    with warnings.catch_warnings(), store._turn:  # as if another thread were writing
+    with warnings.catch_warnings(), store._writing:  # as if another thread were writing
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork beside threads
         child = os.fork()
     if child == 0:
@@ -244,7 +244,7 @@ def test_a_write_that_does_not_get_its_turn_is_unavailable(tmp_path: Path) -> No
     """Another thread of this process writes for too long; reading goes on."""
     store = SQLiteStore(tmp_path / "mfa.db", busy_seconds=0.05)
     store.create(row(revision=1))
-    with store._turn:
+    with store._writing:
         with pytest.raises(StoreUnavailableError):
             store.replace(row(revision=2), expected=1)
         assert store.load("ann") == row(revision=1)

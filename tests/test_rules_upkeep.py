@@ -448,6 +448,20 @@ def test_r11_33_spent_challenges_stay_spent(world: World) -> None:
 # --------------------------------------------------------------------------------------------- 12
 
 
+def test_r11_a_spent_challenge_stays_spent_when_the_clock_goes_back(world: World) -> None:
+    """It was forgotten as expired while a clock was ahead; with another code it opens nothing."""
+    ann = world.enroll()
+    spent = world.challenge(ann)
+    world.mfa.complete_login(spent, world.fresh_code(ann.app))
+    before = world.clock.now
+    world.pass_time(seconds=400)
+    world.mfa.complete_login(world.challenge(ann), ann.recovery_codes.pop(), method="recovery")
+    world.clock.now = before + 30
+    with pytest.raises(ChallengeError):
+        world.mfa.complete_login(spent, ann.recovery_codes.pop(), method="recovery")
+    assert world.recover(ann, ann.recovery_codes.pop()).method == "recovery"  # a new one does
+
+
 def test_r12_a_missing_record_has_the_epoch_none(world: World) -> None:
     step = world.mfa.begin_login("ann", password_verified=True)
     assert isinstance(step, SignedIn)

@@ -19,6 +19,7 @@ from mfakit.core.decision import CheckHash, NewHashes
 from mfakit.core.encoding import frame
 from mfakit.core.secret import Secret
 from mfakit.errors import BusyError
+from mfakit.forks import Forkable, watch_forks
 from mfakit.hashing import Hasher
 from mfakit.operations import Verdict
 
@@ -27,7 +28,7 @@ __all__ = ["Gate", "HashGate", "Memory", "Places"]
 T = TypeVar("T")
 
 
-class Memory:
+class Memory(Forkable):
     """Remember which checks succeeded, for a while, in a bounded number.
 
     Args:
@@ -41,6 +42,12 @@ class Memory:
         self._key = Secret(os.urandom(32))
         self._until: OrderedDict[bytes, float] = OrderedDict()
         self._lock = Lock()
+        watch_forks(self)
+
+    def after_fork(self, *, is_child: bool) -> None:
+        """In the child, do not wait for a thread that it does not have."""
+        if is_child:
+            self._lock = Lock()
 
     def tag(self, check: CheckHash) -> bytes:
         """Return what stands for a check: a MAC over account, item, hash and secret."""
@@ -90,7 +97,7 @@ class Places:
             del self._taken[account_id]
 
 
-class Gate:
+class Gate(Forkable):
     """What a gate keeps, whether its callers block or await.
 
     Args:
@@ -111,7 +118,17 @@ class Gate:
         self._running = concurrency or os.cpu_count() or 1
         self._hasher = hasher
         self._memory = memory or Memory()
-        self._places = Places(self._running + queue)
+        self._queue = queue
+        self._begin()
+        watch_forks(self)
+
+    def after_fork(self, *, is_child: bool) -> None:
+        """In the child, nobody runs or waits: the runs of the parent's threads end there alone."""
+        if is_child:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._places = Places(self._running + self._queue)
         # One thread may come back to it: a run that is over at once lands while it takes off.
         self._lock = RLock()
 
@@ -144,15 +161,8 @@ class _Flight:
 class HashGate(Gate):
     """Run hashes for threads, each in its own; arguments as `Gate`."""
 
-    def __init__(
-        self,
-        hasher: Hasher,
-        *,
-        concurrency: int | None = None,
-        queue: int = 64,
-        memory: Memory | None = None,
-    ) -> None:
-        super().__init__(hasher, concurrency=concurrency, queue=queue, memory=memory)
+    def _begin(self) -> None:
+        super()._begin()
         self._slots = BoundedSemaphore(self._running)
         self._flights: dict[bytes, _Flight] = {}
 

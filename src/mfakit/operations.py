@@ -199,7 +199,7 @@ def _open(
     """Open a row, or stand in for the one that is missing (or torn, for an operator's reset)."""
     if stored is not None:
         try:
-            return decode_record(stored, env.vault)
+            return _decode(env, stored, account_id)
         except (errors.RecordIntegrityError, errors.KeyUnavailableError):
             if not opening.may_be_torn:
                 raise
@@ -207,6 +207,14 @@ def _open(
     elif policy.unknown_account == "refuse" and not opening.opens_account:
         raise errors.UnknownAccountError
     return blank_record(account_id, generate_id(env.vault.random))
+
+
+def _decode(env: Environment, stored: StoredRecord, account_id: str) -> Record:
+    # SECURITY: authentic, but whose? A connection that two processes share after a fork, a cache or a
+    # collation that folds case may answer with the row of somebody else, whose two-step is off.
+    if stored.account_id != account_id:
+        raise errors.RecordIntegrityError
+    return decode_record(stored, env.vault)
 
 
 def _read(
@@ -546,7 +554,7 @@ def rotate_keys(env: Environment, account_id: str) -> Operation[tuple[bool, tupl
         stored: StoredRecord | None = yield Load(account_id)
         if stored is None:
             return Answer(outcome=(False, ()))
-        record = decode_record(stored, env.vault)
+        record = _decode(env, stored, account_id)
         case = Case(record=record, now=int(env.clock()), policy=policy, vault=env.vault)
         met = key_ids_of(record, document_key_id(stored))
         decision = administration.decide_rotate(case, met)

@@ -872,3 +872,38 @@ def _documented_migration() -> dict[str, Any]:
     namespace: dict[str, Any] = {}
     exec(migration, namespace)
     return namespace
+
+
+# -------------------------------------------------------------------------------------------- forks
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own() -> None:
+    """On those of its parent, each would read answers to the other's questions."""
+    store = on_postgres().new_store(pool_size=1, max_overflow=0)
+    assert store.create(row())
+    session = _server_process(store.engine)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            found = store.load("ann"), store.replace(row(revision=2), expected=1)
+            is_own = _server_process(store.engine) != session
+            os.write(writing, f"{found == (row(), True)} {is_own}".encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as answer:
+        assert answer.read() == "True True"
+    assert store.load("ann") == row(revision=2)
+    assert (
+        _server_process(store.engine) == session
+    )  # the child's end did not cost the parent its own
+    store.close()
+
+
+def _server_process(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(text("SELECT pg_backend_pid()")))

@@ -334,3 +334,32 @@ def test_a_token_of_a_lost_key_is_no_token() -> None:
     step: Any = old.begin_login("a", password_verified=True)
     with pytest.raises(ChallengeError):
         MFA(store, KeyRing({"k2": KEY}), **settings).complete_login(step.challenge, "123456")
+
+
+class _MixedUpStore(MemoryStore):
+    """A store behind a cache, a collation or a shared connection that confuses two accounts."""
+
+    instead: str | None = None
+
+    def load(self, account_id: str) -> Any:
+        return super().load(self.instead or account_id)
+
+
+def test_a_row_of_another_account_is_not_this_account() -> None:
+    """It is authentic, and says that two-step is off; nothing may be decided by it."""
+    store = _MixedUpStore()
+    world = World(store)
+    ann = world.enroll("ann")
+    world.mfa.password_proof("bob", password_verified=True)
+    store.instead = "bob"
+    calls = [
+        lambda: world.mfa.begin_login("ann", password_verified=True),
+        lambda: world.mfa.session_is_current("ann", ann.enrolled.epoch),
+        lambda: world.mfa.status("ann"),
+        lambda: world.client("ann", "anything"),
+    ]
+    for call in calls:
+        with pytest.raises(RecordIntegrityError):
+            call()
+    store.instead = None
+    assert world.sign_in(ann).method == "totp"

@@ -46,6 +46,9 @@ class AsyncHashGate(Gate):
     ) -> None:
         super().__init__(hasher, concurrency=concurrency, queue=queue, memory=memory)
         self._threads = Threads(self._running, "mfakit-hash")
+
+    def _begin(self) -> None:
+        super()._begin()
         self._flights: dict[object, _Flight] = {}
 
     async def check(self, check: CheckHash) -> Verdict:

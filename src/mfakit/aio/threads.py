@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from mfakit.driver import scan_of
+from mfakit.forks import Forkable, watch_forks
 from mfakit.storage import Page, Store, StoredRecord
 
 __all__ = ["InThreads", "Threads"]
@@ -19,7 +19,7 @@ __all__ = ["InThreads", "Threads"]
 T = TypeVar("T")
 
 
-class Threads:
+class Threads(Forkable):
     """A bounded number of threads, begun on first use, and anew in a forked process.
 
     Args:
@@ -31,15 +31,19 @@ class Threads:
         self._number = number
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
-        self._pid = os.getpid()
         self._lock = Lock()
+        watch_forks(self)
+
+    def after_fork(self, *, is_child: bool) -> None:
+        """In the child, begin anew: what is given to the parent's threads would never run."""
+        if is_child:
+            self._pool, self._lock = None, Lock()
 
     def submit(self, run: Callable[[], T]) -> Future[T]:
         """Have a thread run something as soon as one is free; until then it can be cancelled."""
         with self._lock:
-            if self._pool is None or self._pid != os.getpid():
-                # Threads do not cross a fork: what the child gave to the old pool would never run.
-                self._pool, self._pid = ThreadPoolExecutor(self._number, self._name), os.getpid()
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._number, self._name)
             return self._pool.submit(run)
 
     async def aclose(self) -> None:

@@ -24,7 +24,7 @@ def settle(case: Case) -> Decision[None] | None:
     """
     record, now = case.record, case.now
     if record.updated_at > now + CLOCK_SKEW_SECONDS:
-        return case.write(lambda _: None, **_rewound(record, now), updated_at=now)
+        return case.write(lambda _: None, **_rewound(case), updated_at=now)
     if _is_due_for_reset(case):
         reset = note(EventKind.RESET, actor="policy", reason="reset_enrolled_before")
         return case.write(lambda _: None, reset, **case.move(Event.RESET), **NO_FAILURES)
@@ -53,8 +53,9 @@ def _is_due_for_reset(case: Case) -> bool:
     return enrolled_at < before.timestamp() <= case.now
 
 
-def _rewound(record: Record, now: int) -> dict[str, Any]:
+def _rewound(case: Case) -> dict[str, Any]:
     """Return the record's times, none later than now: a stored future time counts as now."""
+    record, now = case.record, case.now
     latest_spent = now + LIMITS["challenge_seconds"][1]
     spent = [(one, min(expiry, latest_spent)) for one, expiry in record.spent_challenges]
     return {
@@ -66,7 +67,8 @@ def _rewound(record: Record, now: int) -> dict[str, Any]:
         "enrolled_at": record.enrolled_at and min(record.enrolled_at, now),
         "last_login_at": record.last_login_at and min(record.last_login_at, now),
         "spent_challenges": tuple(spent),
-        "challenge_floor": min(record.challenge_floor, now),
+        # SECURITY: a challenge that was spent, and forgotten when the clock was ahead, stays spent.
+        "challenge_floor": min(record.challenge_floor, now + case.policy.challenge_seconds - 1),
     }
 
 

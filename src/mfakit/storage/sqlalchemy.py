@@ -8,6 +8,7 @@ snapshot, and keeps its promises at every isolation level.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -166,6 +167,7 @@ class _Rows:
         after = (key >= bindparam("prefix"), key > bindparam("after"))
         self._table = table
         self._engine = engine
+        self._pid = os.getpid()
         self._sleep = sleep
         self._failures = _FAILURES[engine.dialect.name]
         self._load = table.select().where(key == bindparam("key"))
@@ -257,6 +259,11 @@ class _Rows:
         self, statement: Executable, parameters: dict[str, Any], take: Callable[[Any], _T]
     ) -> _T:
         """Run one statement in a transaction of its own; an unknown failure costs its connection."""
+        if self._pid != os.getpid():
+            # SECURITY: on the parent's connections two processes would read each other's answers: the
+            # row of another account, or "won" for a write that lost. Its pool is left to it, unclosed.
+            self._engine.dispose(close=False)
+            self._pid = os.getpid()
         with self._engine.connect() as connection:
             try:
                 taken = take(connection.execute(statement, parameters))

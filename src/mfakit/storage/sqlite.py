@@ -11,12 +11,13 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, Literal
 
 from msgspec import MsgspecError, json
 
 from mfakit.errors import InvalidInputError, StoreConfigurationError, StoreUnavailableError
+from mfakit.forks import Forkable, watch_forks
 from mfakit.storage import Page, StoredRecord, Summary
 
 __all__ = ["SQLiteStore"]
@@ -44,12 +45,18 @@ _SCAN = (
     " ORDER BY account_id LIMIT ?"
 )
 
+_UNSAFE = "The process was forked while a statement of its parent did not end. Start it again."
+
 _encode_summary = json.Encoder().encode
 _decode_summary = json.Decoder(Summary).decode
 
 
-class SQLiteStore:
+class SQLiteStore(Forkable):
     """Keep rows in a SQLite file; the table is made on first use.
+
+    It may be made and used before a fork. SQLite's connections must not cross one, not even to be
+    closed: a child that has one believes to hold the locks of its parent, and writes into a log
+    that others remove. So a fork waits until no statement runs and no connection is open.
 
     Args:
         path: The file. Its directory must exist, on a local disk.
@@ -78,8 +85,13 @@ class SQLiteStore:
         self._path = str(Path(self._path).absolute())
         self._synchronous = synchronous
         self._busy_seconds = busy_seconds
-        self._begin_in_this_process()
+        self._idle: list[sqlite3.Connection] = []
+        self._turn = Condition()
+        self._writing = Lock()
+        self._running = 0
+        self._forking = self._is_unsafe = False
         self._prepare()
+        watch_forks(self)
 
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
@@ -114,23 +126,50 @@ class SQLiteStore:
         while self._idle:
             self._idle.pop().close()
 
-    def _begin_in_this_process(self) -> None:
-        self._pid = os.getpid()
-        self._idle: list[sqlite3.Connection] = []
-        self._turn = Lock()
+    def before_fork(self) -> None:
+        """Wait for what runs, let nothing begin, and close what is idle."""
+        self._turn.acquire()
+        self._forking = True
+        self._turn.wait_for(lambda: not self._running, self._busy_seconds)
+        self.close()
+
+    def after_fork(self, *, is_child: bool) -> None:
+        """Go on; the child opens connections of its own."""
+        self._forking = False
+        if is_child:
+            self._writing = Lock()  # a thread that the child does not have may hold it
+        if is_child and self._running:
+            self._running, self._is_unsafe = 0, True
+        self._turn.notify_all()
+        self._turn.release()
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
         """Write when no other thread does: SQLite's own waiters sleep for milliseconds and retry."""
-        self._notice_fork()
-        turn = self._turn
-        if not turn.acquire(timeout=self._busy_seconds):
+        writing = self._writing
+        if not writing.acquire(timeout=self._busy_seconds):
             raise StoreUnavailableError
         try:
             return self._execute(statement, values)[1] == 1
         finally:
-            turn.release()
+            writing.release()
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> tuple[list[Any], int]:
+        with self._turn:
+            if self._forking:
+                self._turn.wait_for(lambda: not self._forking)
+            # SECURITY: it has a connection of its parent, so what it writes may be lost.
+            if self._is_unsafe:
+                raise StoreConfigurationError(_UNSAFE)
+            self._running += 1
+        try:
+            return self._run(statement, values)
+        finally:
+            with self._turn:
+                self._running -= 1
+                if self._forking:
+                    self._turn.notify_all()
+
+    def _run(self, statement: str, values: tuple[Any, ...]) -> tuple[list[Any], int]:
         """Run one statement on a connection that nobody else uses; a failed one is dropped."""
         connection = None
         try:
@@ -148,13 +187,7 @@ class SQLiteStore:
         self._idle.append(connection)
         return rows, cursor.rowcount
 
-    def _notice_fork(self) -> None:
-        if self._pid != os.getpid():
-            # Neither a connection nor a lock that some thread may hold crosses a fork.
-            self._begin_in_this_process()
-
     def _borrow(self) -> sqlite3.Connection:
-        self._notice_fork()
         try:
             return self._idle.pop()
         except IndexError:
