@@ -39,12 +39,10 @@ def _missing() -> str | None:
     return None if shutil.which("dot") else "apt-get install graphviz"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The documentation, built by the command that CONTRIBUTING.md names."""
+def _built(built: Path) -> Path:
+    """Build the documentation by the command that CONTRIBUTING.md names."""
     if command := _missing():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(command)
-    built = tmp_path_factory.mktemp("site")
     run = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(built)],
         cwd=ROOT,
@@ -80,17 +78,13 @@ def _fetched(page: str) -> list[str]:
     return parser.elsewhere
 
 
-def test_every_page_is_built(site: Path) -> None:
-    """Each Markdown page became a page of the site."""
+def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    """Each page is built without a warning; no script, style, picture or font of another host."""
+    site = _built(tmp_path / "site")
     for page in DOCS.glob("*.md"):
         assert (site / f"{page.stem}.html").is_file(), page.name
-
-
-def test_a_built_page_loads_nothing_from_elsewhere(site: Path) -> None:
-    """No script, style, picture or font of another host: readers are seen by nobody else."""
-    pages = list(site.rglob("*.html"))
-    assert len(pages) > 20
-    found = {page.name: _fetched(page.read_text(encoding="utf-8")) for page in pages}
+    found = {page.name: _fetched(page.read_text(encoding="utf-8")) for page in site.rglob("*.html")}
+    assert len(found) > 20
     assert {name: one for name, one in found.items() if one} == {}
     for style in site.rglob("*.css"):
         assert not IN_STYLES.search(style.read_text(encoding="utf-8")), style.name
