@@ -186,6 +186,9 @@ def test_what_people_see(local: Platform) -> None:
     report = run("report", *local.options)
     assert "2 enrolled, 0 missing, 0 locked, 0 stale, 1 weak, 1 no-codes." in report.stdout
     assert "Key ids in use: first (2)." in report.stdout
+    assert "codes left" in report.stdout
+    assert "devices" not in report.stdout  # nobody has one
+    assert "account" not in run("report", "--only", "locked", *local.options).stdout
     verified = run("verify", "ann", *local.options, typed="000000x\n")
     assert verified.exit_code == 1
     assert "That code is not valid" in verified.stdout
