@@ -153,6 +153,24 @@ def test_wrong_usage(local: Platform, arguments: list[str], status: int, words: 
     assert words in " ".join(done.stderr.split())
 
 
+def test_an_account_without_a_record_is_told(local: Platform) -> None:
+    """Else an operator who types the address, and not the id, believes that the reset is done."""
+    local.enroll("ann")
+    reset = ("reset", "--reason", "x", "--yes", *local.options)
+    assert "not enrolled, no record" in run("status", "ann@example.com", *local.options).stdout
+    assert "Is that its id, and not its address?" in run(*reset, "ann@example.com").stderr
+    assert local.mfa.status("ann").is_on
+    assert run(*reset, "ann").stderr == ""
+    config = local.directory / "mfakit.toml"
+    config.write_text('[policy]\nunknown_account = "refuse"\n')
+    refusing = ("--config", str(config), *reset)
+    assert "Is that its id" in run(*refusing, "nobody").stderr
+    with sqlite3.connect(local.directory / "mfa.db") as connection:
+        connection.execute("UPDATE mfakit_account SET document = x'7b' WHERE account_id = 'ann'")
+    connection.close()
+    assert run(*reset, "ann").stderr == ""
+
+
 def test_what_people_see(local: Platform) -> None:
     _, totp = local.enroll("ann")
     local.mfa.import_authenticator("bob", WEAK, actor="o", reason="r", allow_weak=True)
@@ -168,6 +186,9 @@ def test_what_people_see(local: Platform) -> None:
     report = run("report", *local.options)
     assert "2 enrolled, 0 missing, 0 locked, 0 stale, 1 weak, 1 no-codes." in report.stdout
     assert "Key ids in use: first (2)." in report.stdout
+    assert "codes left" in report.stdout
+    assert "devices" not in report.stdout  # nobody has one
+    assert "account" not in run("report", "--only", "locked", *local.options).stdout
     verified = run("verify", "ann", *local.options, typed="000000x\n")
     assert verified.exit_code == 1
     assert "That code is not valid" in verified.stdout

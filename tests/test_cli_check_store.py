@@ -180,6 +180,7 @@ def test_a_contract_gives_its_hooks(name: str) -> None:
         ("stores_to_check", "cannot be imported"),
         ("stores_to_check:a_number", "neither a callable nor a StoreContract"),
         ("stores_to_check:nothing", "this has no load()"),
+        ("mfakit.storage.sqlite:SQLiteStore", "missing a required argument: 'path'"),
     ],
 )
 def test_a_wrong_target_is_status_2(target: str, words: str) -> None:

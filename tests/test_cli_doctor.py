@@ -147,6 +147,18 @@ def test_a_contradiction_is_a_finding(local: Platform) -> None:
     assert findings["set-up"][0]["text"] == "required contradicts available=False."
 
 
+def test_a_record_that_does_not_open_is_a_finding(local: Platform) -> None:
+    local.enroll("ann")
+    (local.directory / "other").write_text(KeyRing.generate_entry("other"), encoding="utf-8")
+    (realm,) = found("doctor", *local.options, "--realm", "web", status=1)["store"]
+    assert "--realm is as the platform names it" in realm["todo"]
+    (key,) = found("doctor", *local.options[:2], "--keys", "other", status=1)["store"]
+    assert "A key is missing" in key["text"]
+    config = local.directory / "mfakit.toml"
+    config.write_text('[policy]\nunknown_account = "refuse"\n')
+    assert levels(found("--config", str(config), "doctor", *local.options))["store"] == ["ok"]
+
+
 def test_a_broken_store_is_a_finding(local: Platform) -> None:
     """A store whose replace forgets the revision: the kit says which promise, and where to look."""
     (local.directory / "careless_stores.py").write_text(

@@ -338,6 +338,7 @@ def test_the_platforms_own_mfa_tells_its_events(platform: Platform) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--keys", "keys"], "Missing option '--store'"),
         (["--store", "sqlite:///missing.db", "--keys", "keys"], "no file missing.db"),
         (["--store", "oracle://x", "--keys", "keys"], "give MODULE:FACTORY"),
         (["--store", "sqlite:///mfa.db"], "environment variable"),
@@ -359,6 +360,10 @@ def test_another_realm_opens_nothing(platform: Platform) -> None:
     told = result(*ROTATE, "--realm", "web", status=1)
     assert told["failed"] == [{"account_id": "ann", "code": "record_integrity"}]
     assert platform.mfa.status("ann").is_on
+    for command in ("status", "ann"), ("report",), ("keys", "rotate"):
+        done = run(*command, *ROTATE[2:], "--realm", "web")
+        assert done.exit_code == 1
+        assert "see that --realm is as the platform names it" in " ".join(done.output.split())
 
 
 # ------------------------------------------------------------------------------------------ helpers

@@ -41,9 +41,8 @@ WITHOUT_PYTHON |= {
 WITHOUT_PYTHON |= {"commands.md"}  # what it shows is tested as processes
 WITHOUT_PYTHON |= {"write-a-store.md"}  # tests/stores/test_etcd.py runs what it shows
 WITHOUT_PYTHON |= {"django.md"}  # the files of a project, run by tests/stores/django
-WITHOUT_PYTHON |= {"flask.md"}  # its Python is in examples, run by tests/browser
 WITHOUT_PYTHON |= {"faults.md", "proof.md", "RELEASING.md"}
-WITHOUT_PYTHON |= {"fastapi.md"}  # likewise, run by tests/test_fastapi_example.py
+WITHOUT_PYTHON |= {"fastapi.md"}  # its Python is in examples, run by tests/test_fastapi_example.py
 
 
 def _text(name: str) -> str:

@@ -16,10 +16,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--data", type=Path, default=Path("webmail-data/fastapi"), metavar="DIR")
     options = parser.parse_args()
+    app = create_app(options.data)  # the first time it hashes the passwords of the demo
     names = ", ".join(one.address for one in ACCOUNTS)
     print(f"Try it at http://127.0.0.1:{options.port}/docs  (Ctrl+C stops it)")
     print(f"Accounts: {names}; the password of each: {PASSWORD}", flush=True)
-    uvicorn.run(create_app(options.data), port=options.port)
+    uvicorn.run(app, port=options.port)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ __all__ = [
     "judge_password",
     "log_sink_failure",
     "pause_seconds",
+    "require_parts",
     "require_policy",
     "scan_of",
     "write_call",
@@ -53,6 +54,28 @@ _LONGEST_JITTER_SECONDS = 0.001
 
 
 # ------------------------------------------------------------------------------ what drivers share
+
+
+def require_parts(store: object, keys: object, policy: object, events: object) -> None:
+    """Find out at the start, and not at the first sign-in, that an argument is of another kind.
+
+    Raises:
+        ConfigurationError: The text says which.
+    """
+    for is_right, text in (
+        (not isinstance(store, type) and hasattr(store, "load"), _NO_STORE),
+        (isinstance(keys, KeyRing), "The keys must be a KeyRing, such as KeyRing.from_file makes."),
+        (callable(policy) or isinstance(policy, Policy), _NO_POLICY),
+        (events is None or callable(events), "`events` must be callable with an AuditEvent."),
+    ):
+        if not is_right:
+            raise errors.ConfigurationError(text)
+
+
+_NO_STORE = (
+    "The store must be an object with load, create, replace and delete, such as SQLiteStore(path)."
+)
+_NO_POLICY = "The policy must be a Policy, or a callable from account id to Policy."
 
 
 class Driver:
@@ -175,6 +198,7 @@ class BlockingDriver(Driver):
         hash_concurrency: int | None = None,
         hash_queue: int = 64,
     ) -> None:
+        require_parts(store, keys, policy, events)
         hasher = hasher or Argon2Hasher()
         super().__init__(
             keys, policy=policy, events=events, realm=realm, clock=clock, hasher=hasher

@@ -122,7 +122,9 @@ class WrongCodeError(RefusedError):
     """The code is wrong, malformed, of another time, or was used already. Ask for another one."""
 
     code = "wrong_code"
-    text = "That code is not valid. Wait for the next code in the app and type that one."
+    text = (
+        "That code is not valid. Wait for the next code in the app, or use another recovery code."
+    )
     http_status = 401
 
 
@@ -135,7 +137,7 @@ class ThrottledError(RefusedError):
     """
 
     code = "throttled"
-    text = "Too many wrong codes. Wait until the time given, then try again."
+    text = "Too many wrong codes. No code is looked at for a while: wait, then try again."
     http_status = 429
 
     def __init__(self, retry_at_seconds: int, retry_after_seconds: int) -> None:

@@ -196,7 +196,12 @@ class PasscodeInfo:
 
 @frozen(kw_only=True)
 class TrustedDeviceInfo:
-    """One trusted device, for lists. `is_this` says that it is the one whose token was given."""
+    """One trusted device, for lists. `is_this` says that it is the one whose token was given.
+
+    Attributes:
+        device_id: For `revoke_trusted_device` and `rename_trusted_device`. It is mfakit's, not the
+            `device_id` that a platform gives to `begin_login`.
+    """
 
     device_id: str
     label: str

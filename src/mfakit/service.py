@@ -68,6 +68,7 @@ class MFA(BlockingDriver):
         hash_queue: Hashes that may wait; beyond that `BusyError`.
 
     Raises:
+        ConfigurationError: An argument is of another kind; the text says which.
         PolicyError: The policy's Argon2 cost is below the floor.
         InvalidInputError: `realm` is not a name.
     """

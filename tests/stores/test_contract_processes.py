@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -96,3 +97,54 @@ def test_a_writer_tells_each_write_and_the_one_that_was_lost() -> None:
         (None, ("bob", 2)),
     ]
     assert "a write lost, though nobody else wrote the row" in told[5][0]
+
+
+class LateStore(MemoryStore):
+    """What somebody who was killed had begun counts when the next write begins, not before."""
+
+    begun = True
+
+    def create(self, new: StoredRecord) -> bool:
+        if self.begun and new.account_id == "bob":
+            self.begun = False
+            super().create(copy(new))
+        return super().create(new)
+
+
+class Enough(Exception):
+    """The writer told enough."""
+
+
+def test_a_writer_goes_on_after_what_the_killed_one_had_begun() -> None:
+    told: list[tuple[str, int]] = []
+
+    def tell(one: tuple[str, int]) -> None:
+        told.append(one)
+        if len(told) == 4:
+            raise Enough
+
+    member = Member(LateStore(), threading.Barrier(1), 0, tell)
+    with pytest.raises(Enough):
+        write_for_ever(member, ("ann", "bob"), 100)
+    assert told == [("ann", 1), ("bob", 2), ("ann", 2), ("bob", 3)]
+
+
+def meet(member: Member, seconds: float) -> None:
+    if member.place == 2:
+        raise OSError("no such file")
+    member.barrier.wait(seconds)
+
+
+def hang(member: Member, seconds: float) -> None:
+    if member.place != 2:
+        member.barrier.wait(seconds)
+
+
+def test_an_error_in_one_thread_is_told_and_not_what_it_did_to_the_others() -> None:
+    with pytest.raises(OSError, match="no such file"):
+        processes.in_threads(MemoryStore(), 3, meet, 60)
+
+
+def test_a_thread_that_hangs_is_told_in_words() -> None:
+    with pytest.raises(AssertionError, match="did not return in a minute"):
+        processes.in_threads(MemoryStore(), 3, hang, 0.1)

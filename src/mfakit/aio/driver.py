@@ -24,6 +24,7 @@ from mfakit.driver import (
     judge_password,
     log_sink_failure,
     pause_seconds,
+    require_parts,
     require_policy,
     scan_of,
     write_call,
@@ -59,6 +60,7 @@ class AsyncDriver(Driver):
         hash_concurrency: int | None = None,
         hash_queue: int = 64,
     ) -> None:
+        require_parts(store, keys, policy, events)
         hasher = hasher or Argon2Hasher()
         super().__init__(
             keys, policy=policy, events=events, realm=realm, clock=clock, hasher=hasher

@@ -44,7 +44,7 @@ def status(*, mfa: MFA, account_id: str, with_history: bool, as_json: bool) -> i
 def _status_text(found: Status) -> Iterator[RenderableType]:
     rows = (
         ("account", found.account_id),
-        ("state", found.state.replace("_", " ")),
+        ("state", found.state.replace("_", " ") + ("" if found.key_ids else ", no record")),
         ("required", _required(found)),
         ("enrolled", when(found.enrolled_at)),
         ("last sign-in", when(found.last_login_at)),

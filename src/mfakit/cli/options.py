@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mfakit.cli.config import Configuration, configured
-from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError
+from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError, RecordIntegrityError
 from mfakit.keyring import KeyRing
 from mfakit.service import MFA
 from mfakit.storage import Store
@@ -26,6 +26,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "INTERRUPTED",
+    "OTHER_REALM",
     "Option",
     "authority_options",
     "confirm",
@@ -43,6 +44,19 @@ __all__ = [
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 DONE, FAILED, INTERRUPTED = 0, 1, 130  # 130: 128 + SIGINT, as shells report it; 2 is click's
 KEYS_VARIABLE = "MFAKIT_KEYS"
+OTHER_REALM = (
+    "First see that --realm is as the platform names it, and that --keys are its own: otherwise no"
+    " record verifies."
+)
+
+
+def _given(context: click.Context, option: click.Parameter, store: str | None) -> str:
+    # Not `required`: since click 8.3 a default that is called and returns None counts as given.
+    if store is None:
+        more = "Or name it in the file of --config."
+        raise click.MissingParameter(more, context, option)
+    return store
+
 
 json_option: Option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 yes_option: Option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -60,6 +74,7 @@ _STORE_OPTIONS = (
         show_envvar=True,
         default=partial(configured, "store"),
         required=True,
+        callback=_given,
         metavar="URL|MODULE:FACTORY",
         help="sqlite:///relative.db, sqlite:////absolute.db, postgresql://…, mariadb://…, or a"
         " function without arguments that returns a store, or the platform's own MFA.",
@@ -116,6 +131,8 @@ def status(command: Callable[..., int]) -> Callable[..., None]:
             raise SystemExit(command(*args, **kwargs))
         except (ConfigurationError, InvalidInputError) as error:
             raise click.UsageError(str(error)) from error
+        except RecordIntegrityError as error:
+            raise click.ClickException(f"{error} {OTHER_REALM}") from error
         except MFAKitError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:

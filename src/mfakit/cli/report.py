@@ -180,10 +180,36 @@ def _write_csv(rows: Sequence[Row]) -> None:
     writer.writerows(map(_cells, rows))
 
 
+# What fits a terminal of 80 columns; CSV and JSON have the whole names.
+_SHORT = {
+    "account_id": "account",
+    "enrolled_at": "enrolled",
+    "last_login_at": "last sign-in",
+    "authenticators": "apps",
+    "weak_authenticators": "weak apps",
+    "recovery_codes_left": "codes left",
+    "stale_passcodes": "stale",
+    "trusted_devices": "devices",
+    "key_ids": "keys",
+}
+
+
+def _table(cells: Sequence[Sequence[str]]) -> RenderableType:
+    """Return the rows as a table, without the columns that say nothing of anybody."""
+    told = [
+        at
+        for at, column in enumerate(zip(*cells, strict=True))
+        if set(column) - {"", "0"} or _HEADS[at] == "recovery_codes_left"  # 0 is news there
+    ]
+    heads = [_SHORT.get(_HEADS[at], _HEADS[at]) for at in told]
+    return table(heads, [[row[at] for at in told] for row in cells])
+
+
 def _text(
     rows: Sequence[Row], counts: dict[str, int], keys: Counter[str], tally: Tally
 ) -> Iterator[RenderableType]:
-    yield table([head.replace("_", " ") for head in _HEADS], map(_cells, rows))
+    if rows:
+        yield _table(list(map(_cells, rows)))
     yield ", ".join(f"{count:,} {name}" for name, count in counts.items()) + "."
     met = ", ".join(f"{one} ({count:,})" for one, count in sorted(keys.items()))
     yield printable(f"Key ids in use: {met or 'none'}.")

@@ -16,13 +16,21 @@ from mfakit.cli.options import (
     DONE,
     FAILED,
     INTERRUPTED,
+    OTHER_REALM,
     authority_options,
     confirm,
     on_a_store,
     yes_option,
 )
 from mfakit.cli.output import printable, show, table
-from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError
+from mfakit.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    MFAKitError,
+    RecordIntegrityError,
+    UnavailableError,
+    UnknownAccountError,
+)
 from mfakit.results import MaintenancePage
 from mfakit.service import MFA
 
@@ -88,6 +96,8 @@ class Tally:
         if self.failed:
             yield table(("account", "failed by"), self.failed)
             yield again
+        if any(code == RecordIntegrityError.code for _, code in self.failed):
+            yield OTHER_REALM
         if self.status != "complete":
             again = "the same command" if self.cursor is None else f"--cursor={quote(self.cursor)}"
             yield printable(f"{self.reason} Go on with {again}")
@@ -207,11 +217,25 @@ _WHAT_GOES = (
 def _reset_one(
     account_id: str, *, mfa: MFA, actor: str, reason: str, reenroll: bool, as_json: bool
 ) -> int:
+    if not _is_known(mfa, account_id):
+        click.echo(_NO_RECORD, err=True)
     mfa.reset(account_id, actor=actor, reason=reason, reenroll=reenroll)
     state = mfa.status(account_id).state
     told = printable(f"{account_id}: reset. Two-step verification is off; every session has ended.")
     show({"account_id": account_id, "state": state}, [told], as_json=as_json)
     return DONE
+
+
+_NO_RECORD = "There was no record of this account. Is that its id, and not its address?"
+
+
+def _is_known(mfa: MFA, account_id: str) -> bool:
+    try:
+        return bool(mfa.status(account_id).key_ids)
+    except UnknownAccountError:
+        return False
+    except UnavailableError:
+        return True  # a record that does not open
 
 
 def _reset_group(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,18 @@ class Named:
             raise ConfigurationError(f"{self.target} cannot be imported: {error}") from error
 
     def __call__(self) -> Any:
-        """Call it."""
-        return self.find()()
+        """Call it.
+
+        Raises:
+            ConfigurationError: It needs arguments, or cannot be called.
+        """
+        found = self.find()
+        try:
+            signature(found).bind()
+        except TypeError as error:
+            text = f"{self.target} must be a function without arguments: {error}."
+            raise ConfigurationError(text) from error
+        return found()
 
 
 def _require_same_data(opener: Opener, store: Store, probe: StoredRecord) -> Opener:

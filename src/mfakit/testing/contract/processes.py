@@ -9,7 +9,7 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -53,8 +53,26 @@ def in_threads(store: Store, number: int, job: Job, *args: Any) -> list[Any]:
     """Run `job(member, *args)` in so many threads at once and return the answers."""
     barrier = threading.Barrier(number)
     members = [Member(store, barrier, place) for place in range(number)]
+
+    def work(member: Member) -> Any:
+        try:
+            return job(member, *args)
+        except BaseException:
+            barrier.abort()  # the others need not wait for one that does not come
+            raise
+
     with _hasty_threads(), ThreadPoolExecutor(number) as threads:
-        return list(threads.map(lambda member: job(member, *args), members))
+        return _answers([threads.submit(work, member) for member in members])
+
+
+def _answers(running: list[Future[Any]]) -> list[Any]:
+    """Wait for all, and raise what the store did rather than what that did to the others."""
+    errors = [error for one in running if (error := one.exception()) is not None]
+    for error in sorted(errors, key=lambda one: isinstance(one, threading.BrokenBarrierError)):
+        if isinstance(error, threading.BrokenBarrierError):
+            raise AssertionError("a call of the store did not return in a minute.") from error
+        raise error
+    return [one.result() for one in running]
 
 
 @contextmanager
@@ -159,5 +177,7 @@ def _work(opener: Opener, barrier: Any, place: int, connection: Connection) -> N
 def _try(job: Job, *args: Any) -> tuple[str | None, Any]:
     try:
         return None, job(*args)
+    except AssertionError as error:
+        return str(error), None
     except Exception as error:
         return f"{type(error).__module__}.{type(error).__qualname__}: {error}", None
