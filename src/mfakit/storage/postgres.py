@@ -315,8 +315,7 @@ class PostgresStore(_Layout):
             pool = self._pool()
             connection = pool.getconn()
             try:
-                with nullcontext() if connection.autocommit else connection:
-                    return _execute(connection, statement, values)
+                return _execute(connection, statement, values)
             finally:
                 pool.putconn(connection)
         except Exception as error:
@@ -325,7 +324,7 @@ class PostgresStore(_Layout):
             pool.drain()
         raise failed
 
-    def _pool(self) -> ConnectionPool[Any]:
+    def _pool(self) -> ConnectionPool[Connection[Any]]:
         if self._given is not None:
             return self._given
         process = os.getpid()  # connections must not cross a fork; the child opens its own
@@ -446,8 +445,7 @@ class AsyncPostgresStore(_Layout):
             pool = await self._pool()
             connection = await pool.getconn()
             try:
-                async with nullcontext() if connection.autocommit else connection:
-                    return await _execute_async(connection, statement, values)
+                return await _execute_async(connection, statement, values)
             finally:
                 await pool.putconn(connection)
         except Exception as error:
@@ -456,7 +454,7 @@ class AsyncPostgresStore(_Layout):
             await pool.drain()
         raise failed
 
-    async def _pool(self) -> AsyncConnectionPool[Any]:
+    async def _pool(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
         if self._given is not None:
             return self._given
         if self._own is None:
@@ -467,19 +465,21 @@ class AsyncPostgresStore(_Layout):
 
 
 def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> Done:
-    cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    cursor.execute(statement, values)
-    rows = cursor.fetchall() if cursor.rownumber is not None else []
-    return rows, cursor.rowcount
+    with nullcontext() if connection.autocommit else connection:
+        cursor = connection.cursor(binary=True, row_factory=tuple_row)
+        cursor.execute(statement, values)
+        rows = cursor.fetchall() if cursor.rownumber is not None else []
+        return rows, cursor.rowcount
 
 
 async def _execute_async(
     connection: AsyncConnection[Any], statement: bytes, values: Sequence[Any]
 ) -> Done:
-    cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    await cursor.execute(statement, values)
-    rows = await cursor.fetchall() if cursor.rownumber is not None else []
-    return rows, cursor.rowcount
+    async with nullcontext() if connection.autocommit else connection:
+        cursor = connection.cursor(binary=True, row_factory=tuple_row)
+        await cursor.execute(statement, values)
+        rows = await cursor.fetchall() if cursor.rownumber is not None else []
+        return rows, cursor.rowcount
 
 
 def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[str, Any]]:
