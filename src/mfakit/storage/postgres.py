@@ -86,9 +86,6 @@ _decode_summary = json.Decoder(Summary).decode
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname")
 
 Rows = list[tuple[Any, ...]]
-Done = tuple[Rows, int]  # the rows that it returned, and how many it met
-
-
 _TEXTS = (_SCHEMA, _LOAD, _CREATE, _REPLACE, _DELETE, _SCAN)
 
 
@@ -103,11 +100,17 @@ class _Statements(NamedTuple):
     scan: bytes
 
 
-class _Failed(Exception):
-    """One statement that failed, and what became of its connection."""
+class _Done(NamedTuple):
+    """What one statement returned, and how many rows it met."""
+
+    rows: Rows
+    met: int
+
+
+class _Failed:
+    """What a failed statement means, and what became of its connection."""
 
     def __init__(self, error: Exception, connection: Any) -> None:
-        super().__init__()
         self.code = getattr(error, "sqlstate", None)
         self.is_cut = self.code in _GONE or (connection is not None and connection.closed)
         self.may_be_read_again = self.is_cut or self.code in _LOST
@@ -289,27 +292,23 @@ class PostgresStore(_Layout):
     def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
         pauses = iter(_READ_PAUSES_SECONDS)
-        while True:
-            try:
-                return self._run(statement, values)[0]
-            except _Failed as caught:
-                failed = caught
+        while isinstance(done := self._run(statement, values), _Failed):
             pause_seconds = next(pauses, None)
-            if pause_seconds is None or not failed.may_be_read_again:
-                raise StoreUnavailableError from failed.cause
+            if pause_seconds is None or not done.may_be_read_again:
+                raise StoreUnavailableError from done.cause
             time.sleep(pause_seconds)
+        return done.rows
 
     def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
         """Write, once only: unless the failure is a known one, the row may have been written."""
-        try:
-            return self._run(statement, values)[1] == 1
-        except _Failed as caught:
-            failed = caught
-        if failed.code in known | _LOST:
+        done = self._run(statement, values)
+        if not isinstance(done, _Failed):
+            return done.met == 1
+        if done.code in known | _LOST:
             return False
-        raise StoreUnavailableError from failed.cause
+        raise StoreUnavailableError from done.cause
 
-    def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
+    def _run(self, statement: bytes, values: Sequence[Any]) -> _Done | _Failed:
         asked_at, pool, connection = monotonic(), None, None
         try:
             pool = self._pool()
@@ -322,7 +321,7 @@ class PostgresStore(_Layout):
             failed = _Failed(error, connection)
         if pool is not None and self._is_news(failed, asked_at):
             pool.drain()
-        raise failed
+        return failed
 
     def _pool(self) -> ConnectionPool[Connection[Any]]:
         if self._given is not None:
@@ -420,26 +419,22 @@ class AsyncPostgresStore(_Layout):
 
     async def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
         pauses = iter(_READ_PAUSES_SECONDS)
-        while True:
-            try:
-                return (await self._run(statement, values))[0]
-            except _Failed as caught:
-                failed = caught
+        while isinstance(done := await self._run(statement, values), _Failed):
             pause_seconds = next(pauses, None)
-            if pause_seconds is None or not failed.may_be_read_again:
-                raise StoreUnavailableError from failed.cause
+            if pause_seconds is None or not done.may_be_read_again:
+                raise StoreUnavailableError from done.cause
             await asyncio.sleep(pause_seconds)
+        return done.rows
 
     async def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
-        try:
-            return (await self._run(statement, values))[1] == 1
-        except _Failed as caught:
-            failed = caught
-        if failed.code in known | _LOST:
+        done = await self._run(statement, values)
+        if not isinstance(done, _Failed):
+            return done.met == 1
+        if done.code in known | _LOST:
             return False
-        raise StoreUnavailableError from failed.cause
+        raise StoreUnavailableError from done.cause
 
-    async def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
+    async def _run(self, statement: bytes, values: Sequence[Any]) -> _Done | _Failed:
         asked_at, pool, connection = monotonic(), None, None
         try:
             pool = await self._pool()
@@ -452,7 +447,7 @@ class AsyncPostgresStore(_Layout):
             failed = _Failed(error, connection)
         if pool is not None and self._is_news(failed, asked_at):
             await pool.drain()
-        raise failed
+        return failed
 
     async def _pool(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
         if self._given is not None:
@@ -464,22 +459,22 @@ class AsyncPostgresStore(_Layout):
         return self._own
 
 
-def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> Done:
+def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> _Done:
     with nullcontext() if connection.autocommit else connection:
         cursor = connection.cursor(binary=True, row_factory=tuple_row)
         cursor.execute(statement, values)
         rows = cursor.fetchall() if cursor.rownumber is not None else []
-        return rows, cursor.rowcount
+        return _Done(rows, cursor.rowcount)
 
 
 async def _execute_async(
     connection: AsyncConnection[Any], statement: bytes, values: Sequence[Any]
-) -> Done:
+) -> _Done:
     async with nullcontext() if connection.autocommit else connection:
         cursor = connection.cursor(binary=True, row_factory=tuple_row)
         await cursor.execute(statement, values)
         rows = await cursor.fetchall() if cursor.rownumber is not None else []
-        return rows, cursor.rowcount
+        return _Done(rows, cursor.rowcount)
 
 
 def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[str, Any]]:
