@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
@@ -30,6 +31,7 @@ except ImportError as _missing:
 
 from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
+from mfakit.forks import Forkable, watch_forks
 from mfakit.storage import Page, StoredRecord, Summary
 from mfakit.storage.causes import DriverError
 
@@ -187,7 +189,7 @@ class _Layout:
         return f"{type(self).__name__}({self._place!r}, {self._table!r})"
 
 
-class PostgresStore(_Layout):
+class PostgresStore(_Layout, Forkable):
     """Keep rows in a table of a PostgreSQL database.
 
     A dead connection costs the whole pool, which is filled anew. Reads try again on a new one; a
@@ -224,7 +226,10 @@ class PostgresStore(_Layout):
                 "PostgresStore takes a connection string or a ConnectionPool, never a connection."
             )
         self._given = None if isinstance(source, str) else source
-        self._own: dict[int, ConnectionPool[Connection[Any]]] = {}
+        self._own: ConnectionPool[Connection[Any]] | None = None
+        self._parents: list[object] = []
+        self._making = Lock()
+        watch_forks(self)
 
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
@@ -267,9 +272,16 @@ class PostgresStore(_Layout):
 
     def close(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
-        pool = self._own.pop(os.getpid(), None)
+        pool, self._own = self._own, None
         if pool is not None:
             pool.close()
+
+    def after_fork(self, *, is_child: bool) -> None:
+        """Leave the pool to the parent, whose connections it has; the child makes its own."""
+        if is_child:
+            self._parents.append(self._own)  # kept, for nobody may close it here
+            # A thread that the child does not have may hold the lock.
+            self._own, self._making = None, Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -326,12 +338,12 @@ class PostgresStore(_Layout):
     def _pool(self) -> ConnectionPool[Connection[Any]]:
         if self._given is not None:
             return self._given
-        process = os.getpid()  # connections must not cross a fork; the child opens its own
-        pool = self._own.get(process)
+        pool = self._own
         if pool is None:
-            pool = self._own.setdefault(process, ConnectionPool(**self._pool_options))
-        if pool.closed:
-            pool.open()
+            with self._making:
+                pool = self._own or ConnectionPool(**self._pool_options)
+                pool.open()  # does nothing to one that is open
+                self._own = pool
         return pool
 
 
