@@ -266,6 +266,24 @@ def test_a_wrong_url(local: Platform, url: str, words: str) -> None:
     assert words in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("url", "missing", "extra"),
+    [
+        ("postgresql://x", "psycopg_pool", "mfakit[postgres]"),
+        ("postgresql+psycopg://x", "psycopg", "mfakit[postgres]"),
+        ("mariadb://x", "pymysql", "mfakit[mariadb]"),
+    ],
+)
+def test_a_driver_that_is_missing(
+    local: Platform, monkeypatch: pytest.MonkeyPatch, url: str, missing: str, extra: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "mfakit.storage.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    done = run("status", "ann", "--store", url, "--keys", "keys")
+    assert done.exit_code == 2
+    assert extra in " ".join(done.stderr.split())
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
     done = run("completion", shell)

@@ -15,9 +15,11 @@ from mfakit.errors import (
     InvalidInputError,
     PasswordChangeRequiredError,
     PasswordCheckFailedError,
+    StoreUnavailableError,
 )
 from mfakit.mail import Answer, LoginAttempt, MailLogins, Outcome, Platform
 from mfakit.results import ClientSignedIn
+from mfakit.storage.causes import DriverError
 
 SIGNED_IN = ClientSignedIn(account_id="ann", via="passcode", passcode_id="p1")
 
@@ -151,6 +153,16 @@ def test_everything_else_is_unavailable(error: Exception, code: str) -> None:
     assert answer.where is not None
     assert answer.where.startswith(type(error).__name__)
     assert "hunter2" not in answer.where
+
+
+def test_a_store_that_fails_is_named_by_its_database() -> None:
+    """The server's code is what an operator looks up; the text may quote the row."""
+    error = StoreUnavailableError()
+    error.__cause__ = DriverError(ValueError("Failing row contains (ann)"), "23514")
+    answer = _judge(FakeMFA(error))
+    assert answer.where is not None
+    assert answer.where.startswith("builtins.ValueError (23514) at /")
+    assert "row" not in answer.where.partition(" at ")[0]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sqlalchemy_stores import new_table
 from mfakit.storage.postgres import AsyncPostgresStore, PostgresStore
 from servers import postgres
 
-WAIT_SECONDS = 2.0
+WAIT_SECONDS = 10.0
 POOL: dict[str, Any] = {
     "min_size": 1,
     "max_size": 10,

@@ -171,7 +171,7 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-_HEADS = [field.name for field in fields(Row)]
+_HEADS: list[str] = [field.name for field in fields(Row)]
 
 
 def _write_csv(rows: Sequence[Row]) -> None:

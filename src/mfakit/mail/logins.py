@@ -30,6 +30,7 @@ from mfakit.errors import (
 )
 from mfakit.events import ClientInfo
 from mfakit.results import ClientSignedIn
+from mfakit.storage.causes import DriverError
 
 __all__ = [
     "Answer",
@@ -312,7 +313,8 @@ async def _call(
 def _unavailable(account_id: str | None, error: Exception) -> Answer:
     """Name the error by its class and place: its text may hold anything."""
     cause = error.__cause__ or error
-    trace = cause.__traceback__
+    name = cause.name if isinstance(cause, DriverError) else type(cause).__name__
+    trace = cause.__traceback__ or error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
@@ -320,5 +322,5 @@ def _unavailable(account_id: str | None, error: Exception) -> Answer:
         outcome=Outcome.UNAVAILABLE,
         account_id=account_id,
         code=error.code if isinstance(error, MFAKitError) else "platform_failed",
-        where=f"{type(cause).__name__} at {place}",
+        where=f"{name} at {place}",
     )

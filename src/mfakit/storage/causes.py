@@ -21,13 +21,14 @@ class DriverError(Exception):
 
     Attributes:
         code: The same.
+        name: The class of the error, and its code.
     """
 
     def __init__(self, error: BaseException, code: object) -> None:
         self.code = code
-        name = f"{type(error).__module__}.{type(error).__qualname__}"
         given = "" if code is None else f" ({code})"
-        super().__init__(name + given + (f": {error}" if _quotes_no_row(code) else ""))
+        self.name = f"{type(error).__module__}.{type(error).__qualname__}{given}"
+        super().__init__(f"{self.name}: {error}" if _quotes_no_row(code) else self.name)
 
 
 def _quotes_no_row(code: object) -> bool:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
@@ -30,6 +31,7 @@ except ImportError as _missing:
 
 from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
+from mfakit.forks import Forkable, watch_forks
 from mfakit.storage import Page, StoredRecord, Summary
 from mfakit.storage.causes import DriverError
 
@@ -86,9 +88,6 @@ _decode_summary = json.Decoder(Summary).decode
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname")
 
 Rows = list[tuple[Any, ...]]
-Done = tuple[Rows, int]  # the rows that it returned, and how many it met
-
-
 _TEXTS = (_SCHEMA, _LOAD, _CREATE, _REPLACE, _DELETE, _SCAN)
 
 
@@ -103,11 +102,17 @@ class _Statements(NamedTuple):
     scan: bytes
 
 
-class _Failed(Exception):
-    """One statement that failed, and what became of its connection."""
+class _Done(NamedTuple):
+    """What one statement returned, and how many rows it met."""
+
+    rows: Rows
+    met: int
+
+
+class _Failed:
+    """What a failed statement means, and what became of its connection."""
 
     def __init__(self, error: Exception, connection: Any) -> None:
-        super().__init__()
         self.code = getattr(error, "sqlstate", None)
         self.is_cut = self.code in _GONE or (connection is not None and connection.closed)
         self.may_be_read_again = self.is_cut or self.code in _LOST
@@ -184,7 +189,7 @@ class _Layout:
         return f"{type(self).__name__}({self._place!r}, {self._table!r})"
 
 
-class PostgresStore(_Layout):
+class PostgresStore(_Layout, Forkable):
     """Keep rows in a table of a PostgreSQL database.
 
     A dead connection costs the whole pool, which is filled anew. Reads try again on a new one; a
@@ -221,7 +226,10 @@ class PostgresStore(_Layout):
                 "PostgresStore takes a connection string or a ConnectionPool, never a connection."
             )
         self._given = None if isinstance(source, str) else source
-        self._own: dict[int, ConnectionPool[Connection[Any]]] = {}
+        self._own: ConnectionPool[Connection[Any]] | None = None
+        self._parents: list[object] = []
+        self._making = Lock()
+        watch_forks(self)
 
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
@@ -264,9 +272,16 @@ class PostgresStore(_Layout):
 
     def close(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
-        pool = self._own.pop(os.getpid(), None)
+        pool, self._own = self._own, None
         if pool is not None:
             pool.close()
+
+    def after_fork(self, *, is_child: bool) -> None:
+        """Leave the pool to the parent, whose connections it has; the child makes its own."""
+        if is_child:
+            self._parents.append(self._own)  # kept, for nobody may close it here
+            # A thread that the child does not have may hold the lock.
+            self._own, self._making = None, Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -289,51 +304,46 @@ class PostgresStore(_Layout):
     def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
         pauses = iter(_READ_PAUSES_SECONDS)
-        while True:
-            try:
-                return self._run(statement, values)[0]
-            except _Failed as caught:
-                failed = caught
+        while isinstance(done := self._run(statement, values), _Failed):
             pause_seconds = next(pauses, None)
-            if pause_seconds is None or not failed.may_be_read_again:
-                raise StoreUnavailableError from failed.cause
+            if pause_seconds is None or not done.may_be_read_again:
+                raise StoreUnavailableError from done.cause
             time.sleep(pause_seconds)
+        return done.rows
 
     def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
         """Write, once only: unless the failure is a known one, the row may have been written."""
-        try:
-            return self._run(statement, values)[1] == 1
-        except _Failed as caught:
-            failed = caught
-        if failed.code in known | _LOST:
+        done = self._run(statement, values)
+        if not isinstance(done, _Failed):
+            return done.met == 1
+        if done.code in known | _LOST:
             return False
-        raise StoreUnavailableError from failed.cause
+        raise StoreUnavailableError from done.cause
 
-    def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
+    def _run(self, statement: bytes, values: Sequence[Any]) -> _Done | _Failed:
         asked_at, pool, connection = monotonic(), None, None
         try:
             pool = self._pool()
             connection = pool.getconn()
             try:
-                with nullcontext() if connection.autocommit else connection:
-                    return _execute(connection, statement, values)
+                return _execute(connection, statement, values)
             finally:
                 pool.putconn(connection)
         except Exception as error:
             failed = _Failed(error, connection)
         if pool is not None and self._is_news(failed, asked_at):
             pool.drain()
-        raise failed
+        return failed
 
-    def _pool(self) -> ConnectionPool[Any]:
+    def _pool(self) -> ConnectionPool[Connection[Any]]:
         if self._given is not None:
             return self._given
-        process = os.getpid()  # connections must not cross a fork; the child opens its own
-        pool = self._own.get(process)
+        pool = self._own
         if pool is None:
-            pool = self._own.setdefault(process, ConnectionPool(**self._pool_options))
-        if pool.closed:
-            pool.open()
+            with self._making:
+                pool = self._own or ConnectionPool(**self._pool_options)
+                pool.open()  # does nothing to one that is open
+                self._own = pool
         return pool
 
 
@@ -421,42 +431,37 @@ class AsyncPostgresStore(_Layout):
 
     async def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
         pauses = iter(_READ_PAUSES_SECONDS)
-        while True:
-            try:
-                return (await self._run(statement, values))[0]
-            except _Failed as caught:
-                failed = caught
+        while isinstance(done := await self._run(statement, values), _Failed):
             pause_seconds = next(pauses, None)
-            if pause_seconds is None or not failed.may_be_read_again:
-                raise StoreUnavailableError from failed.cause
+            if pause_seconds is None or not done.may_be_read_again:
+                raise StoreUnavailableError from done.cause
             await asyncio.sleep(pause_seconds)
+        return done.rows
 
     async def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
-        try:
-            return (await self._run(statement, values))[1] == 1
-        except _Failed as caught:
-            failed = caught
-        if failed.code in known | _LOST:
+        done = await self._run(statement, values)
+        if not isinstance(done, _Failed):
+            return done.met == 1
+        if done.code in known | _LOST:
             return False
-        raise StoreUnavailableError from failed.cause
+        raise StoreUnavailableError from done.cause
 
-    async def _run(self, statement: bytes, values: Sequence[Any]) -> Done:
+    async def _run(self, statement: bytes, values: Sequence[Any]) -> _Done | _Failed:
         asked_at, pool, connection = monotonic(), None, None
         try:
             pool = await self._pool()
             connection = await pool.getconn()
             try:
-                async with nullcontext() if connection.autocommit else connection:
-                    return await _execute_async(connection, statement, values)
+                return await _execute_async(connection, statement, values)
             finally:
                 await pool.putconn(connection)
         except Exception as error:
             failed = _Failed(error, connection)
         if pool is not None and self._is_news(failed, asked_at):
             await pool.drain()
-        raise failed
+        return failed
 
-    async def _pool(self) -> AsyncConnectionPool[Any]:
+    async def _pool(self) -> AsyncConnectionPool[AsyncConnection[Any]]:
         if self._given is not None:
             return self._given
         if self._own is None:
@@ -466,20 +471,22 @@ class AsyncPostgresStore(_Layout):
         return self._own
 
 
-def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> Done:
-    cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    cursor.execute(statement, values)
-    rows = cursor.fetchall() if cursor.rownumber is not None else []
-    return rows, cursor.rowcount
+def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> _Done:
+    with nullcontext() if connection.autocommit else connection:
+        cursor = connection.cursor(binary=True, row_factory=tuple_row)
+        cursor.execute(statement, values)
+        rows = cursor.fetchall() if cursor.rownumber is not None else []
+        return _Done(rows, cursor.rowcount)
 
 
 async def _execute_async(
     connection: AsyncConnection[Any], statement: bytes, values: Sequence[Any]
-) -> Done:
-    cursor = connection.cursor(binary=True, row_factory=tuple_row)
-    await cursor.execute(statement, values)
-    rows = await cursor.fetchall() if cursor.rownumber is not None else []
-    return rows, cursor.rowcount
+) -> _Done:
+    async with nullcontext() if connection.autocommit else connection:
+        cursor = connection.cursor(binary=True, row_factory=tuple_row)
+        await cursor.execute(statement, values)
+        rows = await cursor.fetchall() if cursor.rownumber is not None else []
+        return _Done(rows, cursor.rowcount)
 
 
 def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[str, Any]]:

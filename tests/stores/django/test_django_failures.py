@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from typing import Any
 
 import django.db.utils
@@ -73,6 +74,21 @@ def test_any_other_failure_is_unavailable(kind: str, cause: DriverError, name: s
     told = str(raised.value.__cause__)  # in the operator's log
     assert kind in told
     assert any(str(code) in told for code in (*vars(cause).values(), *cause.args))
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        DriverError("Failing row contains (ann@example.org, 1)", sqlstate="23502"),
+        DriverError(1366, "Incorrect string value: 'ann@example.org'"),
+    ],
+)
+def test_what_a_database_quotes_is_not_told(cause: DriverError) -> None:
+    with failing("IntegrityError", cause), pytest.raises(StoreUnavailableError) as raised:
+        CALLS["create"](DjangoStore())
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "django.db.utils.IntegrityError (" in shown
+    assert "ann@" not in shown
 
 
 def test_a_load_that_lost_a_race_is_unavailable() -> None:
