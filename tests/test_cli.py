@@ -251,7 +251,7 @@ def test_person_goes_on_later_without_waiting(person):
 def test_typing_errors_are_forgiven(person):
     person.typed = ["", "no code", "12345"]
     assert person.run()
-    assert person.seen.count("Wait for the next code in the app") == 3
+    assert person.seen.count("Take another: an app shows the next soon") == 3
 
 
 def test_typing_errors_without_end_fail_the_step(person):

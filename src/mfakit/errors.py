@@ -122,9 +122,7 @@ class WrongCodeError(RefusedError):
     """The code is wrong, malformed, of another time, or was used already. Ask for another one."""
 
     code = "wrong_code"
-    text = (
-        "That code is not valid. Wait for the next code in the app, or use another recovery code."
-    )
+    text = "That code is not valid. Take another: an app shows the next soon, a recovery code works once."
     http_status = 401
 
 
