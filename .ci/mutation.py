@@ -118,15 +118,13 @@ class Judge:
     """The pytest plugin in whose place of a test loop every mutant meets its tests."""
 
     mutants: list[Mutant]
-    outcomes: dict[str, str] = field(
-        factory=dict
-    )  # mutant's name -> the test that noticed, "" for none
+    outcomes: dict[str, str] = field(factory=dict)  # mutant -> the test that noticed, or ""
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = {item.nodeid: item for item in session.items}
         answer = _in_fork(partial(_what_tests_reach, session.items))
         if answer is None or "failed" in (found := json.loads(answer)):
-            sys.exit(f"without a mutant, this test fails: {answer}")
-        items = {item.nodeid: item for item in session.items}
+            pytest.exit(f"without a mutant, this test fails: {answer}", returncode=3)
         gc.freeze()  # else each fork copies every page that its collector marks
         noticed_before: dict[str, Counter[str]] = defaultdict(Counter)
         for number, mutant in enumerate(self.mutants, 1):
@@ -134,12 +132,16 @@ class Judge:
             tests = found["reached"].get(mutant.reached_as, [])
             tests = sorted(tests, key=lambda one: (-often[one], found["seconds"][one]))
             timed = [(items[one], 5 + 20 * found["seconds"][one]) for one in tests]
-            noticed = _in_fork(partial(_first_to_fail, mutant, timed))
+            noticed = _in_fork(partial(_first_to_fail, mutant.name, timed))
             self.outcomes[mutant.name] = "time or process" if noticed is None else noticed
             if noticed:
                 often[noticed] += 1
             elif noticed is not None:
                 print(f"\n{number} of {len(self.mutants)} survived: {mutant}", flush=True)
+        # What noticed a mutant must hold without one, still now: else it failed by itself.
+        noticing = [(items[one], 60.0) for one in {*self.outcomes.values()} & {*items}]
+        if _in_fork(partial(_first_to_fail, "", noticing)) != "":
+            pytest.exit("a test fails without a mutant too: no result counts", returncode=3)
         return True
 
 
@@ -182,12 +184,12 @@ def _what_tests_reach(items: list[pytest.Item]) -> str:
     return json.dumps({"reached": reached, "seconds": seconds})
 
 
-def _first_to_fail(mutant: Mutant, timed: list[tuple[pytest.Item, float]]) -> str:
+def _first_to_fail(mutant: str, timed: list[tuple[pytest.Item, float]]) -> str:
     """Run the tests on the mutant; return the first that fails, "" if none does.
 
     A test that takes much longer than without the mutant ends this process: that notices it too.
     """
-    set_mutant_under_test(mutant.name)
+    set_mutant_under_test(mutant)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     following = [item for item, _ in timed[1:]]
     for (item, seconds), next_item in zip(timed, [*following, None], strict=False):
