@@ -126,16 +126,19 @@ class Judge:
         if answer is None or "failed" in (found := json.loads(answer)):
             pytest.exit(f"without a mutant, this test fails: {answer}", returncode=3)
         gc.freeze()  # else each fork copies every page that its collector marks
+        # First what noticed other mutants of the function, then what notices much in little time.
         noticed_before: dict[str, Counter[str]] = defaultdict(Counter)
+        seconds, ever = found["seconds"], Counter[str]()
         for number, mutant in enumerate(self.mutants, 1):
             often = noticed_before[mutant.reached_as]
             tests = found["reached"].get(mutant.reached_as, [])
-            tests = sorted(tests, key=lambda one: (-often[one], found["seconds"][one]))
-            timed = [(items[one], 5 + 20 * found["seconds"][one]) for one in tests]
+            tests = sorted(tests, key=partial(_turn, often, ever, seconds))
+            timed = [(items[one], 5 + 20 * seconds[one]) for one in tests]
             noticed = _in_fork(partial(_first_to_fail, mutant.name, timed))
             self.outcomes[mutant.name] = "time or process" if noticed is None else noticed
             if noticed:
                 often[noticed] += 1
+                ever[noticed] += 1
             elif noticed is not None:
                 print(f"\n{number} of {len(self.mutants)} survived: {mutant}", flush=True)
         # What noticed a mutant must hold without one, still now: else it failed by itself.
@@ -143,6 +146,12 @@ class Judge:
         if _in_fork(partial(_first_to_fail, "", noticing)) != "":
             pytest.exit("a test fails without a mutant too: no result counts", returncode=3)
         return True
+
+
+def _turn(
+    often: Counter[str], ever: Counter[str], seconds: dict[str, float], test: str
+) -> tuple[float, float, float]:
+    return (-often[test], -ever[test] / seconds[test], seconds[test])
 
 
 def _in_fork(work: Callable[[], str]) -> str | None:
