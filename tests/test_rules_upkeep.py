@@ -585,8 +585,9 @@ def test_r13_the_kind_of_a_code_is_never_guessed(world: World) -> None:
             world.mfa.complete_login(world.challenge(ann), text, method=method)
     methods: list[Any] = ["", "TOTP", "sms", None]
     for unknown in methods:
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidInputError) as caught:
             world.mfa.verify_code("ann", code, method=unknown)
+        assert caught.value.field == "method"
     assert world.row("ann") == before
 
 
