@@ -162,9 +162,11 @@ def _in_fork(work: Callable[[], str]) -> str | None:
         silent = os.open(os.devnull, os.O_RDWR)
         for stream in (1, 2):
             os.dup2(silent, stream)
-        with os.fdopen(writing, "w", encoding="utf-8") as answer:
-            answer.write("=" + work())
-        os._exit(0)
+        try:
+            with os.fdopen(writing, "w", encoding="utf-8") as answer:
+                answer.write("=" + work())
+        finally:  # whatever happens, this copy of the process never goes on
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as answer:
         text = answer.read()
