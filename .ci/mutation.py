@@ -20,7 +20,6 @@ import difflib
 import gc
 import json
 import os
-import select
 import shutil
 import signal
 import sys
@@ -119,53 +118,60 @@ class Judge:
     """The pytest plugin in whose place of a test loop every mutant meets its tests."""
 
     mutants: list[Mutant]
-    outcomes: dict[str, str] = field(
-        factory=dict
-    )  # mutant's name -> the test that noticed, "" for none
+    outcomes: dict[str, str] = field(factory=dict)  # mutant -> the test that noticed, or ""
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        answer = _in_fork(partial(_what_tests_reach, session.items), seconds=600)
-        if answer is None or "failed" in (found := json.loads(answer)):
-            sys.exit(f"without a mutant, this test fails: {answer}")
         items = {item.nodeid: item for item in session.items}
+        answer = _in_fork(partial(_what_tests_reach, session.items))
+        if answer is None or "failed" in (found := json.loads(answer)):
+            pytest.exit(f"without a mutant, this test fails: {answer}", returncode=3)
         gc.freeze()  # else each fork copies every page that its collector marks
+        # First what noticed other mutants of the function, then what notices much in little time.
         noticed_before: dict[str, Counter[str]] = defaultdict(Counter)
+        seconds, ever = found["seconds"], Counter[str]()
         for number, mutant in enumerate(self.mutants, 1):
             often = noticed_before[mutant.reached_as]
             tests = found["reached"].get(mutant.reached_as, [])
-            tests = sorted(tests, key=lambda one: (-often[one], found["seconds"][one]))
-            limit = 10 + 4 * sum(found["seconds"][one] for one in tests)
-            work = partial(_first_to_fail, mutant, [items[one] for one in tests])
-            noticed = _in_fork(work, limit)
+            tests = sorted(tests, key=partial(_turn, often, ever, seconds))
+            timed = [(items[one], 5 + 20 * seconds[one]) for one in tests]
+            noticed = _in_fork(partial(_first_to_fail, mutant.name, timed))
             self.outcomes[mutant.name] = "time or process" if noticed is None else noticed
             if noticed:
                 often[noticed] += 1
+                ever[noticed] += 1
             elif noticed is not None:
                 print(f"\n{number} of {len(self.mutants)} survived: {mutant}", flush=True)
+        # What noticed a mutant must hold without one, still now: else it failed by itself.
+        noticing = [(items[one], 60.0) for one in {*self.outcomes.values()} & {*items}]
+        if _in_fork(partial(_first_to_fail, "", noticing)) != "":
+            pytest.exit("a test fails without a mutant too: no result counts", returncode=3)
         return True
 
 
-def _in_fork(work: Callable[[], str], seconds: float) -> str | None:
-    """Return what `work()` answers in a fork of this process, None if it dies or takes too long."""
+def _turn(
+    often: Counter[str], ever: Counter[str], seconds: dict[str, float], test: str
+) -> tuple[float, float, float]:
+    return (-often[test], -ever[test] / seconds[test], seconds[test])
+
+
+def _in_fork(work: Callable[[], str]) -> str | None:
+    """Return what `work()` answers in a fork of this process, None if it dies."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         silent = os.open(os.devnull, os.O_RDWR)
         for stream in (1, 2):
             os.dup2(silent, stream)
-        os.write(writing, ("=" + work()).encode())
-        os._exit(0)
+        try:
+            with os.fdopen(writing, "w", encoding="utf-8") as answer:
+                answer.write("=" + work())
+        finally:  # whatever happens, this copy of the process never goes on
+            os._exit(0)
     os.close(writing)
-    text, deadline = b"", time.monotonic() + seconds
-    while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(reading, 1 << 16)
-        if not part:
-            break
-        text += part
-    os.close(reading)
-    os.kill(pid, signal.SIGKILL)
+    with os.fdopen(reading, encoding="utf-8") as answer:
+        text = answer.read()
     os.waitpid(pid, 0)
-    return text[1:].decode() if text else None
+    return text[1:] if text else None
 
 
 def _run(item: pytest.Item, following: pytest.Item | None) -> bool:
@@ -189,11 +195,17 @@ def _what_tests_reach(items: list[pytest.Item]) -> str:
     return json.dumps({"reached": reached, "seconds": seconds})
 
 
-def _first_to_fail(mutant: Mutant, items: list[pytest.Item]) -> str:
-    """Run the tests on the mutant; return the first that fails, "" if none does."""
-    set_mutant_under_test(mutant.name)
-    for item, following in zip(items, [*items[1:], None], strict=False):
-        if not _run(item, following):
+def _first_to_fail(mutant: str, timed: list[tuple[pytest.Item, float]]) -> str:
+    """Run the tests on the mutant; return the first that fails, "" if none does.
+
+    A test that takes much longer than without the mutant ends this process: that notices it too.
+    """
+    set_mutant_under_test(mutant)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    following = [item for item, _ in timed[1:]]
+    for (item, seconds), next_item in zip(timed, [*following, None], strict=False):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        if not _run(item, next_item):
             return item.nodeid
     return ""
 

@@ -683,8 +683,9 @@ def test_ids_of_another_text_class_work(world: World) -> None:
 def test_client_must_be_what_it_says(world: World) -> None:
     """An address in place of a `ClientInfo` is a typed error before anything is asked."""
     for client in ("192.0.2.1", 5, {"remote_ip": "192.0.2.1"}):
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidInputError) as caught:
             world.client("ann", "x", client=client)
+        assert caught.value.field == "client"
         with pytest.raises(InvalidInputError):
             world.mfa.begin_login("ann", password_verified=True, client=client)  # type: ignore[arg-type]
 

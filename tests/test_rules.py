@@ -734,6 +734,14 @@ def test_r08_a_code_may_be_typed_as_people_read_it(world: World) -> None:
         assert world.mfa.verify_code("ann", form(code), method="recovery")
 
 
+def test_r08_a_slot_that_does_not_exist_is_a_wrong_code(world: World) -> None:
+    world.enroll()
+    for count, slot in enumerate("AZ", 1):  # the eleventh and the last of ten
+        with pytest.raises(WrongCodeError):
+            world.mfa.verify_code("ann", slot + "0" * 15, method="recovery")
+        assert world.events[-1].count == count
+
+
 def test_r08_the_owner_hears_at_three_or_fewer(world: World) -> None:
     ann = world.enroll()
     told = []

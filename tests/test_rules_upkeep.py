@@ -167,10 +167,13 @@ def test_r09_ipv4_in_ipv6_is_ipv4(world: World) -> None:
 
 
 def test_r09_an_expiry_lies_in_the_future(world: World) -> None:
-    ann = world.enroll()
+    proof = world.proof(world.enroll())
+    how = {"label": "Phone", "proof": proof}
     for moment in (world.now, world.later(days=-1), world.now.replace(tzinfo=None), 5):
-        with pytest.raises(InvalidInputError):
-            world.passcode(ann, expires_at=moment)
+        with pytest.raises(InvalidInputError) as caught:
+            world.mfa.create_passcode("ann", expires_at=moment, **how)  # type: ignore[arg-type]
+        assert caught.value.field == "expires_at"
+    assert world.mfa.create_passcode("ann", expires_at=world.later(seconds=1), **how)
 
 
 def test_r09_a_revoked_passcode_is_deleted_and_the_history_keeps_the_fact(world: World) -> None:
@@ -596,8 +599,9 @@ def test_r13_the_kind_of_a_code_is_never_guessed(world: World) -> None:
             world.mfa.complete_login(world.challenge(ann), text, method=method)
     methods: list[Any] = ["", "TOTP", "sms", None]
     for unknown in methods:
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(InvalidInputError) as caught:
             world.mfa.verify_code("ann", code, method=unknown)
+        assert caught.value.field == "method"
     assert world.row("ann") == before
 
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfakit import MFA, KeyRing, Policy
-from mfakit.core.record import decode_record
+from mfakit.core.record import decode_record, encode_record
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 from mfakit.errors import (
@@ -54,6 +54,40 @@ def test_a_value_opens_only_where_it_belongs() -> None:
             _vault().open_value(changed, salt="s", context=context)
     with pytest.raises(RecordIntegrityError):
         _vault().open_value("k1.AAAA", salt="s", context=context)
+
+
+def test_a_sealed_part_of_a_record_opens_only_in_its_own_place() -> None:
+    """Moved inside the record by someone who can even tag it: secrets, passcodes, recovery codes."""
+    world = World(MemoryStore())
+    ann = world.enroll()
+    world.add_app(ann)
+    mail = [world.passcode(ann, label).passcode for label in ("One", "Two")]
+    row = world.row("ann")
+    assert row is not None
+    vault = world.mfa._env.vault
+    record = decode_record(row, vault)
+    (first, second), (one, two) = record.authenticators, record.passcodes
+    assert record.recovery is not None
+    hashes = record.recovery.sealed_hashes
+    moved = replace(
+        record,
+        authenticators=(replace(first, sealed_secret=second.sealed_secret), second),
+        passcodes=(replace(one, sealed_hash=two.sealed_hash), two),
+        recovery=replace(record.recovery, sealed_hashes=(hashes[1], hashes[0], *hashes[2:])),
+    )
+    moved = replace(moved, revision=record.revision + 1)
+    assert world.store.replace(encode_record(moved, vault), expected=record.revision)
+    calls: list[Any] = [
+        lambda: world.mfa.verify_code("ann", world.code(ann.app, 1)),
+        lambda: world.client("ann", mail[0]),
+        lambda: world.mfa.verify_code("ann", ann.recovery_codes[0], method="recovery"),
+        lambda: world.mfa.verify_code("ann", ann.recovery_codes[1], method="recovery"),
+    ]
+    for call in calls:
+        with pytest.raises(RecordIntegrityError):
+            call()
+    assert world.client("ann", mail[1]).via == "passcode"
+    assert world.mfa.verify_code("ann", ann.recovery_codes[2], method="recovery")
 
 
 def test_a_token_opens_only_as_what_it_is() -> None:
