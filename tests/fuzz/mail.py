@@ -176,6 +176,7 @@ def _requests() -> tuple[bytes, ...]:
         _get(b"/health", b"Bearer " + KEY),
         b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n" + _key_line() + b"\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n" + _key_line().replace(b"\r", b"\r\xff"),
         b"\x16\x03\x01",
     )
 
