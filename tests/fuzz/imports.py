@@ -171,6 +171,7 @@ aegis = _target(
         '{"db":{"entries":[{}]}}',
         '{"db":{"entries":[{"info":[1]}]}}',
         '{"db":{"entries":[{"type":"totp","name":"a","info":{"secret":5}}]}}',
+        json.dumps(_AEGIS).replace('"digits": 6', '"digits": 5'),
         json.dumps(_AEGIS).replace('"ann"', '"\\ud800"'),
     ),
     (*_JSON, '"db":', '"entries":', '"info":', '"secret":', '"digits":', '"period":', '"algo":'),
@@ -221,7 +222,14 @@ ldif = _target(
 )
 pskc = _target(
     "pskc",
-    (_PSKC, _PSKC.replace("totp", "hotp"), _DTD + _PSKC[38:], "<a/>", _PSKC[:-20]),
+    (
+        _PSKC,
+        _PSKC.replace('"UTF-8"', '"UTF-1"'),
+        _PSKC.replace("totp", "hotp"),
+        _DTD + _PSKC[38:],
+        "<a/>",
+        _PSKC[:-20],
+    ),
     (
         "<Secret>",
         "<PlainValue>",
