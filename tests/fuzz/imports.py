@@ -164,12 +164,27 @@ otpauth = _target(
 )
 aegis = _target(
     "aegis",
-    (json.dumps(_AEGIS), json.dumps(_AEGIS | {"db": "c2VhbGVk"}), "[]", '{"db":{"entries":[{}]}}'),
+    (
+        json.dumps(_AEGIS),
+        json.dumps(_AEGIS | {"db": "c2VhbGVk"}),
+        "[]",
+        '{"db":{"entries":[{}]}}',
+        '{"db":{"entries":[{"info":[1]}]}}',
+        '{"db":{"entries":[{"type":"totp","name":"a","info":{"secret":5}}]}}',
+        json.dumps(_AEGIS).replace('"digits": 6', '"digits": 5'),
+        json.dumps(_AEGIS).replace('"ann"', '"\\ud800"'),
+    ),
     (*_JSON, '"db":', '"entries":', '"info":', '"secret":', '"digits":', '"period":', '"algo":'),
 )
 two_fas = _target(
     "2fas",
-    (json.dumps(_2FAS), '{"services":[],"servicesEncrypted":"a"}', '{"services":[{}]}', "[]"),
+    (
+        json.dumps(_2FAS),
+        '{"services":[],"servicesEncrypted":"a"}',
+        '{"services":[{}]}',
+        '{"services":[{"otp":5}]}',
+        "[]",
+    ),
     (*_JSON, '"services":', '"otp":', '"secret":', '"label":', '"account":', '"tokenType":'),
 )
 csv = _target(
@@ -177,6 +192,7 @@ csv = _target(
     (
         f"account_id,label,secret_or_uri\nann,Phone,{KEY}\nbob,,otpauth://totp/b?secret={KEY}\n",
         f'account_id,secret_or_uri\n"a,b",{KEY}\nshort\n\n,,,\nann,otpauth://totp\n',
+        f"account_id,secret_or_uri\n,otpauth://totp/ann?secret={KEY}\nshort\n",
         "account_id\nann\n",
     ),
     ("account_id", "secret_or_uri", "label", "otpauth://totp/a?secret=", '"', '""', "\r", "\x85"),
@@ -206,7 +222,14 @@ ldif = _target(
 )
 pskc = _target(
     "pskc",
-    (_PSKC, _PSKC.replace("totp", "hotp"), _DTD + _PSKC[38:], "<a/>", _PSKC[:-20]),
+    (
+        _PSKC,
+        _PSKC.replace('"UTF-8"', '"UTF-1"'),
+        _PSKC.replace("totp", "hotp"),
+        _DTD + _PSKC[38:],
+        "<a/>",
+        _PSKC[:-20],
+    ),
     (
         "<Secret>",
         "<PlainValue>",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from hmac import compare_digest
+from urllib.parse import unquote_plus
 
 from mfakit.core.encoding import encode_base32, parse_digits, parse_secret_text
 from mfakit.core.passcode import format_passcode, parse_passcode
@@ -55,7 +56,17 @@ def code() -> Target:
         return proof is not None
 
     one = ann.code()
-    seeds = (*right, f" {one[:3]}-{one[3:]} ", "000000", "1234567", "12345", "²870820", "1" * 65)
+    near = (str((int(one[0]) + 1) % 10) + one[1:], one[:-1] + str((int(one[-1]) + 1) % 10))
+    seeds = (
+        *right,
+        *near,
+        f" {one[:3]}-{one[3:]} ",
+        "000000",
+        "1234567",
+        "12345",
+        "²870820",
+        "1" * 65,
+    )
     return Target(check=check, seeds=_encoded(*seeds), bytes_max=96)
 
 
@@ -177,6 +188,7 @@ def uri() -> Target:
         assert weak.algorithm in {"SHA1", "SHA256", "SHA512"}
         assert weak.digits in {6, 7, 8}
         assert 15 <= weak.period_seconds <= 120
+        assert len(set(_names_in(text))) == len(_names_in(text))
         again = parse(_uri_of(weak), allow_weak=True)
         assert again is not None
         assert _parts(again) == _parts(weak)
@@ -190,11 +202,18 @@ def uri() -> Target:
         f"otpauth://totp/?secret={key[:16]}&image=https%3A%2F%2Fexample.com%2Fa.png",
         f"otpauth://totp/A:ann?secret={key}&issuer=B",
         f"otpauth://hotp/ann?secret={key}&counter=1",
+        f"otpauth://totp/ann?secret={key}&digits=8&digits=6",
         "otpauth://[totp/?secret=%FF&secret=x",
     )
     words = ("otpauth://", "totp/", "hotp/", "?secret=", "&issuer=", "&algorithm=", "SHA256")
     more = ("&digits=", "&period=", "%3A", "%20", "%00", "&image=", "://[", key)
     return Target(check=check, seeds=_encoded(*seeds), words=_encoded(*words, *more), bytes_max=512)
+
+
+def _names_in(text: str) -> list[str]:
+    """Return the names of a URI's parameters: one that is there twice means two things."""
+    _, _, query = text.partition("?")
+    return [unquote_plus(one.partition("=")[0]) for one in query.partition("#")[0].split("&")]
 
 
 def _uri_of(imported: ImportedSecret) -> str:

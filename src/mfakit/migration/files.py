@@ -88,7 +88,7 @@ def read_pskc(source: Source) -> Iterator[Reading]:
         account = key.userid or key.serial or key.id
         try:
             secret, period = key.secret, key.time_interval
-        except PSKCError:
+        except (PSKCError, ValueError):
             reason = "The key does not open. Is the passphrase the right one?"
             yield BadRow(source=place, account=account or "", reason=reason)
             continue
@@ -106,11 +106,8 @@ def read_pskc(source: Source) -> Iterator[Reading]:
 
 
 def _container(source: Source) -> Any:
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import ParseError
     from defusedxml.ElementTree import parse as parse_defused
     from pskc import PSKC
-    from pskc.exceptions import PSKCError
 
     try:
         # SECURITY: looked at first by a parser that refuses entities; the package may use another.
@@ -118,7 +115,7 @@ def _container(source: Source) -> Any:
         container = PSKC(source.place)
         if source.passphrase and container.encryption.is_encrypted:
             _open_container(container, source.passphrase)
-    except (OSError, ParseError, DefusedXmlException, PSKCError, ValueError):
+    except Exception:  # the parsers' own, which name no common one for a file of any kind
         raise ConfigurationError(f"{source.place} is no PSKC file, or does not open.") from None
     return container
 
