@@ -1,6 +1,6 @@
 """What the pages show of the code is read from the code when they are built.
 
-Two directives: `picture` draws with Graphviz, and `document-schema` shows the schema of the record.
+Two directives: `picture` draws (by Graphviz, or a sequence diagram), and `document-schema` shows the schema of the record.
 Pictures are put into the page itself, so that they take its colours and nothing has to be fetched.
 """
 
@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 from docutils import nodes
+from sequence import sequence_svg
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -77,16 +78,15 @@ def drawn(dot: str, description: str) -> str:
 
 
 class Picture(SphinxDirective):
-    """Draw `lifecycle`, or a file of docs/pictures; the content says what can be seen."""
+    """Draw `lifecycle`, or a file of docs/pictures; the content is the caption."""
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Return the picture and its caption."""
-        name, caption = self.arguments[0], " ".join(self.content)
-        path = Path(self.env.srcdir) / "pictures" / name
-        if name == "lifecycle":
+        caption = " ".join(self.content)
+        if self.arguments[0] == "lifecycle":
             self.env.note_dependency(lifecycle.__file__)
             caption += "".join(
                 f" {event.name} leads from every state to {LETTERS[end]}."
@@ -94,9 +94,10 @@ class Picture(SphinxDirective):
             )
             svg = drawn(lifecycle_dot(), caption)
         else:
+            path = Path(self.env.srcdir) / "pictures" / self.arguments[0]
             self.env.note_dependency(str(path))
-            text = path.read_text(encoding="utf-8")
-            svg = drawn(text, caption) if path.suffix == ".dot" else text
+            draw = {".dot": drawn, ".seq": sequence_svg}[path.suffix]
+            svg = draw(path.read_text(encoding="utf-8"), caption)
         figure = f'<figure class="picture">{svg}<figcaption>{caption}</figcaption></figure>'
         return [nodes.raw("", figure, format="html")]
 
