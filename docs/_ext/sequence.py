@@ -53,11 +53,11 @@ def _message(start: int, end: int, y: int, is_answer: bool, text: str) -> str:
         return (
             f'<path d="M{start} {y - 6}h26v14h-20" fill="none"/>'
             f'<path class="head" d="M{start} {y + 8}l8 -3v6z"/>'
-            f'<text x="{start + 32}" y="{y + 5}">{text}</text>'
+            f'<text class="label" x="{start + 32}" y="{y + 5}">{text}</text>'
         )
     side, dashes = (1 if end > start else -1), ' stroke-dasharray="5 3"' if is_answer else ""
     return (
         f'<line x1="{start}" y1="{y}" x2="{end - 6 * side}" y2="{y}"{dashes}/>'
         f'<path class="head" d="M{end} {y}l{-8 * side} -3v6z"/>'
-        f'<text x="{(start + end) // 2}" y="{y - 5}" text-anchor="middle">{text}</text>'
+        f'<text class="label" x="{(start + end) // 2}" y="{y - 5}" text-anchor="middle">{text}</text>'
     )
