@@ -103,6 +103,7 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
     for style in site.rglob("*.css"):
         assert not IN_STYLES.search(style.read_text(encoding="utf-8")), style.name
     assert _drawn(site / "lifecycle.html") == [ALL_STATES | ALL_EVENTS - {"RESET"}]
+    assert "attr_dict" not in (site / "api.html").read_text(encoding="utf-8")
     flow, sign_in = _drawn(site / "ideas.html")
     assert {"load: one row by its key", "won", "nothing to write"} <= flow
     assert {"person", "store", "begin_login", "replace, if unchanged"} <= sign_in

@@ -7,11 +7,13 @@ Pictures are put into the page itself, so that they take its colours and nothing
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import attrs
 import msgspec
 from docutils import nodes
 from sequence import sequence_svg
@@ -24,6 +26,7 @@ from mfakit.core.lifecycle import OFF, TRANSITIONS, Event, State
 from mfakit.core.record import Record
 
 SVG = "http://www.w3.org/2000/svg"
+_ATTRS_DEFAULT = re.compile(r"attr_dict\['(\w+)'\]\.default")
 LETTERS = dict(zip(State, "NGEPLR", strict=True))
 
 
@@ -112,8 +115,19 @@ class DocumentSchema(SphinxDirective):
         return [nodes.literal_block(text, text, language="json")]
 
 
+def show_defaults(
+    app: Sphinx, what: str, name: str, shown: object, options: object, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Show the defaults of an attrs class as values, where its generated code looks them up."""
+    if what != "class" or not attrs.has(shown):
+        return None
+    defaults = {field.name: repr(field.default) for field in attrs.fields(shown)}
+    return _ATTRS_DEFAULT.sub(lambda found: defaults[found[1]], signature or ""), returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx what this extension adds."""
     app.add_directive("picture", Picture)
     app.add_directive("document-schema", DocumentSchema)
+    app.connect("autodoc-process-signature", show_defaults)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
