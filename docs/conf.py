@@ -30,6 +30,7 @@ myst_enable_extensions = ["deflist"]
 default_role = "literal"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # what a class has stands once, with its type
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

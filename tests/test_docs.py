@@ -160,7 +160,17 @@ def test_every_code_of_the_monitoring_page_exists() -> None:
 
 # Not for callers: the audited core, the command, and what the public modules are made of.
 INTERNAL = ("core.", "cli", "aio.", "mail.", "migration.", "testing.", "storage.django.")
-INTERNAL += ("arguments", "driver", "gate", "operations", "rows", "views", "__")
+INTERNAL += (
+    "arguments",
+    "driver",
+    "forks",
+    "gate",
+    "operations",
+    "rows",
+    "storage.causes",
+    "views",
+    "__",
+)
 
 
 def test_every_public_module_is_in_the_reference() -> None:

@@ -32,6 +32,11 @@ FETCHES = {
 ELSEWHERE = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 IN_STYLES = re.compile(r"(?:url\(|@import)\s*['\"]?\s*(?:https?:)?//", re.IGNORECASE)
 
+# Written by hand: RESET leads from everywhere to N, so the caption says it.
+ALL_STATES = {"not_enrolled", "enrolling", "enrolled", "enrolled_offer", "locked", "locked_offer"}
+ALL_EVENTS = {"OFFERED", "OFFER_DROPPED", "CONFIRMED", "IMPORTED", "REMOVED"}
+ALL_EVENTS |= {"EXHAUSTED", "TURNED_OFF", "RESET", "PASSWORD_CHANGED"}
+
 
 def _missing() -> str | None:
     if any(find_spec(name) is None for name in ("sphinx", "myst_parser", "furo")):
@@ -78,6 +83,15 @@ def _fetched(page: str) -> list[str]:
     return parser.elsewhere
 
 
+def _drawn(page: Path) -> list[set[str]]:
+    """The words in each picture of a page, without the letters that stand for states."""
+    found = re.findall(
+        r'<figure class="picture">(.*?)</svg>', page.read_text(encoding="utf-8"), re.DOTALL
+    )
+    texts = [re.findall(r"<text[^>]*>([^<]*)</text>", svg) for svg in found]
+    return [{word for word in words if len(word) > 1} for words in texts]
+
+
 def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     """Each page is built without a warning; no script, style, picture or font of another host."""
     site = _built(tmp_path / "site")
@@ -88,6 +102,13 @@ def test_the_site_is_built_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
     assert {name: one for name, one in found.items() if one} == {}
     for style in site.rglob("*.css"):
         assert not IN_STYLES.search(style.read_text(encoding="utf-8")), style.name
+    assert _drawn(site / "lifecycle.html") == [ALL_STATES | ALL_EVENTS - {"RESET"}]
+    assert "attr_dict" not in (site / "api.html").read_text(encoding="utf-8")
+    flow, sign_in = _drawn(site / "ideas.html")
+    assert {"load: one row by its key", "won", "nothing to write"} <= flow
+    assert {"person", "store", "begin_login", "replace, if unchanged"} <= sign_in
+    (mail_login,) = _drawn(site / "mail-clients.html")
+    assert {"mail program", "account id", "the mailbox"} <= mail_login
 
 
 @pytest.mark.parametrize(

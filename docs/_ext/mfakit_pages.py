@@ -1,19 +1,22 @@
 """What the pages show of the code is read from the code when they are built.
 
-Two directives: `picture` draws with Graphviz, and `document-schema` shows the schema of the record.
+Two directives: `picture` draws (by Graphviz, or a sequence diagram), and `document-schema` shows the schema of the record.
 Pictures are put into the page itself, so that they take its colours and nothing has to be fetched.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import attrs
 import msgspec
 from docutils import nodes
+from sequence import sequence_svg
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -23,6 +26,7 @@ from mfakit.core.lifecycle import OFF, TRANSITIONS, Event, State
 from mfakit.core.record import Record
 
 SVG = "http://www.w3.org/2000/svg"
+_ATTRS_DEFAULT = re.compile(r"attr_dict\['(\w+)'\]\.default")
 LETTERS = dict(zip(State, "NGEPLR", strict=True))
 
 
@@ -77,16 +81,15 @@ def drawn(dot: str, description: str) -> str:
 
 
 class Picture(SphinxDirective):
-    """Draw `lifecycle`, or a file of docs/pictures; the content says what can be seen."""
+    """Draw `lifecycle`, or a file of docs/pictures; the content is the caption."""
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Return the picture and its caption."""
-        name, caption = self.arguments[0], " ".join(self.content)
-        path = Path(self.env.srcdir) / "pictures" / name
-        if name == "lifecycle":
+        caption = " ".join(self.content)
+        if self.arguments[0] == "lifecycle":
             self.env.note_dependency(lifecycle.__file__)
             caption += "".join(
                 f" {event.name} leads from every state to {LETTERS[end]}."
@@ -94,9 +97,10 @@ class Picture(SphinxDirective):
             )
             svg = drawn(lifecycle_dot(), caption)
         else:
+            path = Path(self.env.srcdir) / "pictures" / self.arguments[0]
             self.env.note_dependency(str(path))
-            text = path.read_text(encoding="utf-8")
-            svg = drawn(text, caption) if path.suffix == ".dot" else text
+            draw = {".dot": drawn, ".seq": sequence_svg}[path.suffix]
+            svg = draw(path.read_text(encoding="utf-8"), caption)
         figure = f'<figure class="picture">{svg}<figcaption>{caption}</figcaption></figure>'
         return [nodes.raw("", figure, format="html")]
 
@@ -111,8 +115,19 @@ class DocumentSchema(SphinxDirective):
         return [nodes.literal_block(text, text, language="json")]
 
 
+def show_defaults(
+    app: Sphinx, what: str, name: str, shown: object, options: object, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Show the defaults of an attrs class as values, where its generated code looks them up."""
+    if what != "class" or not attrs.has(shown):
+        return None
+    defaults = {field.name: repr(field.default) for field in attrs.fields(shown)}
+    return _ATTRS_DEFAULT.sub(lambda found: defaults[found[1]], signature or ""), returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx what this extension adds."""
     app.add_directive("picture", Picture)
     app.add_directive("document-schema", DocumentSchema)
+    app.connect("autodoc-process-signature", show_defaults)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
