@@ -207,6 +207,28 @@ def test_a_clock_that_went_back_is_no_wrong_code(world: World) -> None:
     assert world.mfa.verify_code("ann", world.fresh_code(person.app))
 
 
+@pytest.mark.parametrize("now", [-1, 253_402_300_800, 2**62, float("inf"), float("nan")])
+def test_a_clock_of_no_calendar_is_operational_and_nothing_is_written(
+    world: World, now: float
+) -> None:
+    """A record with such a time in it would not open again when the clock is right."""
+    person = world.enroll()
+    row, right = world.row("ann"), world.clock.now
+    world.clock.now = now
+    calls: list[Callable[[], object]] = [
+        lambda: world.mfa.begin_login("ann", password_verified=True),
+        lambda: world.mfa.password_changed("ann"),
+        lambda: world.mfa.status("ann"),
+        lambda: world.client("ann", "anything"),
+    ]
+    for call in calls:
+        with pytest.raises(ClockError):
+            call()
+    assert world.row("ann") == row
+    world.clock.now = right
+    assert world.sign_in(person).method == "totp"
+
+
 def test_a_wait_of_a_wrong_future_clock_ends(world: World) -> None:
     """Wrong codes of a clock a year ahead hold an hour at most, not a year."""
     person = world.enroll()

@@ -736,6 +736,19 @@ def test_r14_a_watermark_spares_later_enrolments_and_waits_for_its_time(world: W
     assert isinstance(world.mfa.begin_login(ann.id, password_verified=True), CodeRequired)
 
 
+def test_r14_a_clock_that_went_back_resets_nobody_whom_the_watermark_spared(world: World) -> None:
+    """A server that starts in 1970 and is set right a minute later turns no factor off."""
+    world.set_policy(reset_enrolled_before=world.now)
+    ann = world.enroll()
+    right = world.clock.now
+    world.clock.now = 1000
+    world.challenge(ann)
+    world.clock.now = right + 3600
+    assert world.mfa.status(ann.id).is_on
+    world.set_policy(reset_enrolled_before=world.now)
+    assert not world.mfa.status(ann.id).is_on
+
+
 def test_r14_refuse_makes_a_lost_row_operational(world: World) -> None:
     world.set_policy(unknown_account="refuse")
     for use in (

@@ -62,6 +62,7 @@ __all__ = ["Answer", "Effect", "Environment", "GetPolicy", "Load", "Operation", 
 T = TypeVar("T")
 
 LOST_WRITES_MAX = 8
+CLOCK_END = 253_000_000_000  # in the year 9987; datetime ends with 9999, and tokens live on
 
 
 class Environment(Value, frozen=True, kw_only=True):
@@ -143,7 +144,7 @@ def _attempt(
 ) -> Operation[T]:
     _check_client(client)
     policy: Policy = yield GetPolicy(account_id)
-    now = int(env.clock())
+    now = _now(env)
     evidence: dict[tuple[str, str], Any] = {}
     lost = 0
     stored: StoredRecord | None = yield Load(account_id)
@@ -171,6 +172,14 @@ def _attempt(
         lost += not won
         stored = row if won else (yield Load(account_id))
     raise errors.ContentionError
+
+
+def _now(env: Environment) -> int:
+    now = env.clock()
+    # What no calendar has would be written, and the record never read again.
+    if not 0 <= now < CLOCK_END:
+        raise errors.ClockError
+    return int(now)
 
 
 def _check_client(client: object) -> None:
@@ -224,7 +233,7 @@ def _read(
     policy: Policy = yield GetPolicy(account_id)
     stored: StoredRecord | None = yield Load(account_id)
     record = _open(env, stored, account_id, policy)
-    case = Case(record=record, now=int(env.clock()), policy=policy, vault=env.vault)
+    case = Case(record=record, now=_now(env), policy=policy, vault=env.vault)
     while (settled := settle(case)) is not None and settled.record is not None:
         case = case.of(settled.record)
     return Answer(outcome=view(case, stored))
@@ -540,7 +549,7 @@ def forget(env: Environment, account_id: str, by: Authority) -> Operation[bool]:
         if stored is None:
             return Answer(outcome=False)
         gone = blank_record(account_id, "", revision=stored.revision)
-        case = Case(record=gone, now=int(env.clock()), policy=policy, vault=env.vault)
+        case = Case(record=gone, now=_now(env), policy=policy, vault=env.vault)
         events = administration.forgotten_events(case, by)
         if (yield _write(account_id, None, stored, events, lost)):
             return Answer(outcome=True)
@@ -555,7 +564,7 @@ def rotate_keys(env: Environment, account_id: str) -> Operation[tuple[bool, tupl
         if stored is None:
             return Answer(outcome=(False, ()))
         record = _decode(env, stored, account_id)
-        case = Case(record=record, now=int(env.clock()), policy=policy, vault=env.vault)
+        case = Case(record=record, now=_now(env), policy=policy, vault=env.vault)
         met = key_ids_of(record, document_key_id(stored))
         decision = administration.decide_rotate(case, met)
         if decision.record is None:

@@ -8,6 +8,7 @@ applied again at use: of a stored limit and the present one the smaller counts.
 from __future__ import annotations
 
 from datetime import datetime
+from math import ceil
 from typing import Literal
 
 from attrs import evolve, fields, frozen
@@ -150,6 +151,11 @@ class Policy:
         if not self.required:
             return None
         return int(self.required_from.timestamp()) if self.required_from else 0
+
+    @property
+    def reset_before_seconds(self) -> int:
+        """The first Unix second whose enrolments a group reset spares, 0 without a group reset."""
+        return ceil(self.reset_enrolled_before.timestamp()) if self.reset_enrolled_before else 0
 
 
 # The types of the fields that are not whole numbers; every other field is one.

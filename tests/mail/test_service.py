@@ -170,7 +170,15 @@ def test_a_unix_socket_may_do_without_a_key(box: Box) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"user=ann", b"\xff", b"user=a&password=b&service=c", b"&".join([b"a=b"] * 20), b"{}"],
+    [
+        b"",
+        b"user=ann",
+        b"\xff",
+        b"user=a&password=b&service=c",
+        b"&".join([b"a=b"] * 20),
+        b"{}",
+        b"user=ann%40example.com&password=hunter2&service=imap&remote_ip=8.8.8.8&remote_ip=10.0.0.1",
+    ],
 )
 def test_a_form_that_is_none(box: Box, body: bytes) -> None:
     async def test(_: MailService, session: aiohttp.ClientSession) -> None:
@@ -244,6 +252,38 @@ def test_basic_credentials(box: Box, header: str | None, status: int) -> None:
 
     _run(box, test)
     assert {asked[2] for asked in box.mfa.asked} <= {"eas"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "known"),
+    [
+        (["192.0.2.7"], "192.0.2.7"),
+        (["10.0.0.1", "192.0.2.7"], None),
+        (["192.0.2.7", "10.0.0.1"], None),
+        (["10.0.0.1, 192.0.2.7"], None),
+        ([], None),
+    ],
+)
+def test_an_address_that_a_client_adds_is_not_believed(
+    box: Box, monkeypatch: pytest.MonkeyPatch, shown: list[str], known: str | None
+) -> None:
+    """Where a proxy adds its header beside the client's own, no address is known."""
+    seen: list[str | None] = []
+
+    async def authenticate_client(*_: object, client: ClientInfo, **__: object) -> object:
+        seen.append(client.remote_ip)
+        return box.mfa.says
+
+    monkeypatch.setattr(box.mfa, "authenticate_client", authenticate_client)
+
+    async def test(_: MailService, session: aiohttp.ClientSession) -> None:
+        headers = [("X-Mfakit-Key", KEY), ("Authorization", "Basic YW5uQGV4YW1wbGUuY29tOng=")]
+        headers += [("X-Real-IP", one) for one in shown]
+        async with session.get("/auth/dav", headers=headers) as response:
+            assert response.status == 200
+
+    _run(box, test)
+    assert seen == [known]
 
 
 def test_metrics(box: Box) -> None:

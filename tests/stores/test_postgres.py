@@ -709,6 +709,36 @@ def test_a_forked_child_opens_its_own_connections(database: Database) -> None:
         assert store.load("ann") == row(revision=2)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("is_open", [True, False], ids=["opened before", "opened after"])
+def test_a_given_pool_is_not_used_on_both_sides_of_a_fork(
+    database: Database, is_open: bool
+) -> None:
+    """Two processes on one connection would read each other's answers."""
+    with database.new_store() as made:
+        made.create(row())
+        table = made._table.strip('"')
+    pool = ConnectionPool(database.conninfo, open=is_open, min_size=1)
+    store = PostgresStore(pool, table=table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork beside threads
+        child = os.fork()
+    if child == 0:
+        try:
+            if not is_open:
+                pool.open()
+            os._exit(0 if store.load("ann") == row() else 1)
+        except StoreConfigurationError:
+            os._exit(3)
+        except BaseException:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == (3 if is_open else 0)
+    pool.open()
+    assert store.load("ann") == row()
+    pool.close()
+
+
 def test_a_cancelled_call_gives_its_connection_back(database: Database) -> None:
     """One connection, held up by a lock: the call is cancelled, the next one works."""
 

@@ -46,16 +46,14 @@ def offer_expires_at(case: Case, offer: Offer) -> int:
 
 
 def _is_due_for_reset(case: Case) -> bool:
-    before, enrolled_at = case.policy.reset_enrolled_before, case.record.enrolled_at
-    if before is None or enrolled_at is None:
-        return False
+    at, before = case.record.enrolled_at, case.policy.reset_before_seconds
     # A watermark in the future is not reached yet: enrolling until then would be reset for ever.
-    return enrolled_at < before.timestamp() <= case.now
+    return at is not None and at < before <= case.now
 
 
 def _rewound(case: Case) -> dict[str, Any]:
     """Return the record's times, none later than now: a stored future time counts as now."""
-    record, now = case.record, case.now
+    record, now, policy = case.record, case.now, case.policy
     latest_spent = now + LIMITS["challenge_seconds"][1]
     spent = [(one, min(expiry, latest_spent)) for one, expiry in record.spent_challenges]
     return {
@@ -64,11 +62,13 @@ def _rewound(case: Case) -> dict[str, Any]:
         "passcodes": tuple([_not_after(one, "last_used_at", now) for one in record.passcodes]),
         "code_throttle": _not_after(record.code_throttle, "last_failure_at", now),
         "recovery_throttle": _not_after(record.recovery_throttle, "last_failure_at", now),
-        "enrolled_at": record.enrolled_at and min(record.enrolled_at, now),
+        # SECURITY: a group reset that spared an account must not take it when the clock is right again.
+        "enrolled_at": record.enrolled_at
+        and min(record.enrolled_at, max(now, policy.reset_before_seconds)),
         "last_login_at": record.last_login_at and min(record.last_login_at, now),
         "spent_challenges": tuple(spent),
         # SECURITY: a challenge that was spent, and forgotten when the clock was ahead, stays spent.
-        "challenge_floor": min(record.challenge_floor, now + case.policy.challenge_seconds - 1),
+        "challenge_floor": min(record.challenge_floor, now + policy.challenge_seconds - 1),
     }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hmac import compare_digest
 from urllib.parse import parse_qsl, quote
 
@@ -95,7 +95,7 @@ class _Views:
         attempt = LoginAttempt.parse(
             *basic,
             service=request.match_info["protocol"],
-            remote_ip=request.headers.get("X-Real-IP"),
+            remote_ip=_only(request.headers.getall("X-Real-IP", [])),
             interface="auth_request",
         )
         answer = await self._judge(attempt)
@@ -129,7 +129,7 @@ async def _receive_form(request: web.Request) -> dict[str, str | None] | None:
 
 
 def _read_form(body: bytes) -> dict[str, str | None] | None:
-    """Return the four fields; None if this is no such form. What is no UTF-8 is None."""
+    """Return the four fields, each there once; None if this is no such form. No UTF-8 is None."""
     try:
         # Latin-1 gives each byte back as it was.
         pairs = parse_qsl(
@@ -142,7 +142,13 @@ def _read_form(body: bytes) -> dict[str, str | None] | None:
     except ValueError:
         return None
     fields = {name: _decode(value.encode("latin-1")) for name, value in pairs}
-    return fields if fields.keys() >= set(_FIELDS) else None
+    # SECURITY: of two addresses or services, one is the client's own.
+    return fields if fields.keys() >= set(_FIELDS) and len(fields) == len(pairs) else None
+
+
+def _only(values: Sequence[str]) -> str | None:
+    """Return the one value. SECURITY: of two, one is the client's own; then none is known."""
+    return values[0] if len(values) == 1 else None
 
 
 def _read_basic(header: str) -> tuple[str | None, str | None] | None:

@@ -197,8 +197,8 @@ class PostgresStore(_Layout, Forkable):
 
     Args:
         source: A connection string or URL as libpq takes it (`postgresql://…`, `host=… dbname=…`),
-            or an open `psycopg_pool.ConnectionPool` of the platform's, which the platform closes.
-            With a string the pool is made on first use, in a forked child anew.
+            or an open `psycopg_pool.ConnectionPool` of the platform's, which the platform opens in
+            each process (never before a fork) and closes. With a string the pool is made on first use, in a forked child anew.
         table: The table's name.
         schema: Its schema; None is the connection's own.
         connections_min: How many connections are kept, with a string.
@@ -229,6 +229,7 @@ class PostgresStore(_Layout, Forkable):
         self._own: ConnectionPool[Connection[Any]] | None = None
         self._parents: list[object] = []
         self._making = Lock()
+        self._is_shared = False
         watch_forks(self)
 
     def load(self, account_id: str) -> StoredRecord | None:
@@ -282,6 +283,7 @@ class PostgresStore(_Layout, Forkable):
             self._parents.append(self._own)  # kept, for nobody may close it here
             # A thread that the child does not have may hold the lock.
             self._own, self._making = None, Lock()
+            self._is_shared = self._given is not None and not self._given.closed
 
     def __enter__(self) -> Self:
         return self
@@ -321,6 +323,12 @@ class PostgresStore(_Layout, Forkable):
         raise StoreUnavailableError from done.cause
 
     def _run(self, statement: bytes, values: Sequence[Any]) -> _Done | _Failed:
+        # SECURITY: parent and child would read each other's answers: the row of another account, or
+        # "won" for a write that lost.
+        if self._is_shared:
+            raise StoreConfigurationError(
+                "The pool was opened before a fork. Open one in each process, after it."
+            )
         asked_at, pool, connection = monotonic(), None, None
         try:
             pool = self._pool()

@@ -118,6 +118,13 @@ def test_filters() -> None:
     assert listed(client, "?passcodes=unheard-of") == ["few", "many", "none", "off"]
 
 
+@pytest.mark.parametrize("lookup", ["contains", "startswith", "regex", "gte", "exact", "isnull"])
+def test_the_list_does_not_tell_what_a_document_holds(lookup: str) -> None:
+    """A filter in the address would be answered bit by bit: addresses, networks, hashes."""
+    enroll("ann")
+    assert operator().get(f"{LIST}?document__{lookup}=1").status_code == 400
+
+
 def test_nothing_can_be_added_changed_or_deleted() -> None:
     """Not even by a superuser: only the library writes records."""
     enroll("ann")
