@@ -523,6 +523,8 @@ KILLED = {
     "SQLiteStore": "tests/test_store_contract.py",
     "SQLAlchemyStore": "tests/stores/test_sqlalchemy_contract.py",
     "AsyncSQLAlchemyStore": "tests/stores/test_sqlalchemy_contract.py",
+    "PostgresStore": "tests/stores/test_postgres_contract.py",
+    "AsyncPostgresStore": "tests/stores/test_postgres_contract.py",
     "DjangoStore": "tests/stores/django/test_django_contract.py",
     "AsyncDjangoStore": "tests/stores/django/test_django_contract.py",
     "ValkeyStore": "tests/stores/test_valkey.py",
