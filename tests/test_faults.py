@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import pyotp
 import pytest
 from msgspec.structs import replace
 
+import mfakit
 from mfakit.errors import (
     ClockError,
     KeyUnavailableError,
@@ -43,6 +45,7 @@ from mfakit.storage.sqlite import SQLiteStore
 from world import PASSWORD, Person, World
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(mfakit.__file__).parent  # not src/: the wheel is tested without it
 PAGE = ROOT / "docs" / "faults.md"
 BY = {"actor": "operator", "reason": "fault"}
 
@@ -520,6 +523,8 @@ KILLED = {
     "SQLiteStore": "tests/test_store_contract.py",
     "SQLAlchemyStore": "tests/stores/test_sqlalchemy_contract.py",
     "AsyncSQLAlchemyStore": "tests/stores/test_sqlalchemy_contract.py",
+    "PostgresStore": "tests/stores/test_postgres_contract.py",
+    "AsyncPostgresStore": "tests/stores/test_postgres_contract.py",
     "DjangoStore": "tests/stores/django/test_django_contract.py",
     "AsyncDjangoStore": "tests/stores/django/test_django_contract.py",
     "ValkeyStore": "tests/stores/test_valkey.py",
@@ -544,7 +549,7 @@ def test_every_store_is_killed_in_mid_write() -> None:
     """The check of the contract needs the hook `opener`: each store's contract has it."""
     shipped = {
         node.name
-        for path in (ROOT / "src/mfakit/storage").rglob("*.py")
+        for path in (PACKAGE / "storage").rglob("*.py")
         for node in classes(path)
         if node.name.endswith("Store") and not any("Protocol" in ast.unparse(b) for b in node.bases)
     }
@@ -554,6 +559,14 @@ def test_every_store_is_killed_in_mid_write() -> None:
         here = classes(ROOT / name)
         with_opener = [node for node in here if "opener" in functions(node)]
         assert any(contract in ancestors(node, here) for node in with_opener), store
+
+
+@cache
+def functions_of(path: str) -> set[str]:
+    """Return the names of the functions of a file of the repository."""
+    inside = path.removeprefix("src/mfakit/")
+    file = ROOT / path if inside == path else PACKAGE / inside
+    return functions(ast.parse(file.read_text(encoding="utf-8")))
 
 
 def ancestors(node: ast.ClassDef, here: list[ast.ClassDef]) -> set[str]:
@@ -607,7 +620,7 @@ def test_the_page_names_tests_that_exist_and_all_of_these() -> None:
         mentioned = re.findall(r"`([\w/]+\.py)::(\w+)`", row[2])
         assert mentioned, row
         for path, name in mentioned:
-            assert name in functions(ast.parse((ROOT / path).read_text(encoding="utf-8"))), name
+            assert name in functions_of(path), name
             named |= {name} if path == "tests/test_faults.py" else set()
     mine = {
         name

@@ -126,7 +126,9 @@ def test_percentiles_are_of_each_kind_of_call() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "seconds"), [("sqlite", 10), ("postgres", 5)])
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("sqlite", 10), pytest.param("postgres", 5, marks=pytest.mark.server)]
+)
 def test_a_short_storm_is_clean(name: str, seconds: float) -> None:
     """Two processes of eight threads and an attack: nothing lost, doubled, uncounted or unbounded."""
     if name == "postgres":

@@ -126,7 +126,6 @@ def _set_up(open_store: Opener, seconds: float, owners: int, raced: int) -> worl
         owners=tuple(people[:owners]),
         raced=tuple(people[owners:-1]),
         guessed=people[-1],
-        begins=time.time() + 3.0,  # the processes have started by then
         seconds=seconds,
     )
 
@@ -141,13 +140,18 @@ def _let_loose(
     pipes: dict[Connection, int] = {}
     processes = []
     for place in range(PROCESSES):
-        ours, theirs = _SPAWN.Pipe(duplex=False)
+        ours, theirs = _SPAWN.Pipe()
         processes.append(
             _SPAWN.Process(target=traffic.work, args=(setup, place, directory, theirs), daemon=True)
         )
         processes[-1].start()
         theirs.close()
         pipes[ours] = place
+    for ours in pipes:
+        ours.recv()  # it has started
+    begins = time.time() + 0.5
+    for ours in pipes:
+        ours.send(begins)
     told = list(_hear(pipes, progress))
     for process in processes:
         process.join(60)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import psutil
+from attrs import evolve
 
 from benchmarks.load.ledger import ACCEPTED, Entry
 from benchmarks.load.world import (
@@ -138,6 +139,8 @@ class Process:
 
 def work(setup: Setup, place: int, directory: Path, told: Connection) -> None:
     """Run one process of the storm; tell calls and resident memory now and then, then the end."""
+    told.send(None)  # started; all begin together
+    setup = evolve(setup, begins=told.recv())
     process, memory = Process(setup, place, directory), psutil.Process()
     threads = process.threads()
     time.sleep(max(0.0, setup.begins - time.time()))

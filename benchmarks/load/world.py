@@ -53,8 +53,8 @@ class Setup:
 
     Attributes:
         open_store: Opens the store, which has a `close`.
-        begins: `time.time()` at which the storm begins.
-        seconds: How long it lasts.
+        seconds: How long the storm lasts.
+        begins: `time.time()` at which it begins; known when all processes have started.
     """
 
     open_store: Callable[[], Any]
@@ -62,8 +62,8 @@ class Setup:
     owners: tuple[Person, ...]
     raced: tuple[Person, ...]
     guessed: Person
-    begins: float
     seconds: float
+    begins: float = 0.0
 
 
 class Clock:
