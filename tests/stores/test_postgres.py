@@ -215,6 +215,8 @@ def test_a_standby_is_refused() -> None:
                 fresh.load("ann")
             with pytest.raises(StoreUnavailableError):
                 store.replace(row(revision=2), expected=1)
+            with pytest.raises(StoreConfigurationError, match="standby"):
+                store.load("ann")
         finally:
             (server._data / "standby.signal").unlink(missing_ok=True)
             server.restart()
@@ -394,6 +396,7 @@ def test_a_write_that_fails_is_lost_or_unknown_and_sent_once(
         (partial(failing_store.replace, row(revision=2), expected=1), replace),
         (partial(failing_store.delete, "ann", expected=1), delete),
     ):
+        failing_store.check()  # a failure before may have led to another server
         with failing(error) as refused:
             if meaning == "lost":
                 assert call() is False
@@ -407,9 +410,12 @@ def test_a_write_that_fails_is_lost_or_unknown_and_sent_once(
 AGAIN = [pg.SerializationFailure("restart"), pg.AdminShutdown("terminating connection")]
 
 
-@pytest.mark.parametrize("error", AGAIN, ids=["lost", "cut"])
-def test_a_read_that_fails_is_tried_again_eight_times_in_all(
-    failing_store: PostgresStore, error: Exception, monkeypatch: pytest.MonkeyPatch
+# A connection that was cut may come back to another server, which is checked before it is read.
+@pytest.mark.parametrize(
+    ("error", "tries"), [(AGAIN[0], 8), (AGAIN[1], 1 + 8)], ids=["lost", "cut"]
+)
+def test_a_read_that_fails_is_tried_again(
+    failing_store: PostgresStore, error: Exception, tries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read changes nothing, so a lost race or a dead connection is not the caller's affair."""
     pauses = [seconds / 10 for seconds in postgres_module._READ_PAUSES_SECONDS]
@@ -419,7 +425,7 @@ def test_a_read_that_fails_is_tried_again_eight_times_in_all(
     assert len(refused) == 7
     with failing(error) as refused, pytest.raises(StoreUnavailableError):
         failing_store.scan(cursor=None, limit=10)
-    assert len(refused) == 8
+    assert len(refused) == tries
 
 
 def test_a_read_that_fails_otherwise_is_not_tried_again(failing_store: PostgresStore) -> None:
@@ -669,7 +675,7 @@ def test_many_threads_whose_connections_die_do_not_empty_the_pool_again_and_agai
             database.cut_connections()
             assert [load.result(30) for load in loads] == [row(f"user-{n}") for n in range(8)]
         other.close()
-        assert len(drained) == 1
+        assert 1 <= len(drained) <= 2
 
 
 def test_a_pool_with_nothing_left_is_unavailable(database: Database) -> None:

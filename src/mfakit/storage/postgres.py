@@ -161,6 +161,7 @@ class _Layout:
         is_news = failed.is_cut and asked_at > self._drained_at
         if is_news:
             self._drained_at = monotonic()
+            self._accepted = False  # the next connection may lead to another server
         return is_news
 
     def _accept(self, found: Rows) -> None:
@@ -269,7 +270,7 @@ class PostgresStore(_Layout, Forkable):
             StoreConfigurationError: They cannot keep a store's promises; the text says why.
             StoreUnavailableError: The server does not answer. Retry later.
         """
-        self._accept(self._fetch(_CHECK, (self._table,)))
+        self._accept(self._read(_CHECK, (self._table,)))
 
     def close(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
@@ -291,11 +292,6 @@ class PostgresStore(_Layout, Forkable):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
-        if not self._accepted:
-            self.check()
-        return self._fetch(statement, values)
-
     def _write(
         self, statement: bytes, values: Sequence[Any], known: frozenset[str] = frozenset()
     ) -> bool:
@@ -303,15 +299,19 @@ class PostgresStore(_Layout, Forkable):
             self.check()
         return self._send(statement, values, known)
 
-    def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
+    def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
         pauses = iter(_READ_PAUSES_SECONDS)
-        while isinstance(done := self._run(statement, values), _Failed):
+        while True:
+            if not self._accepted and statement is not _CHECK:
+                self.check()
+            done = self._run(statement, values)
+            if not isinstance(done, _Failed):
+                return done.rows
             pause_seconds = next(pauses, None)
             if pause_seconds is None or not done.may_be_read_again:
                 raise StoreUnavailableError from done.cause
             time.sleep(pause_seconds)
-        return done.rows
 
     def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
         """Write, once only: unless the failure is a known one, the row may have been written."""
@@ -411,7 +411,7 @@ class AsyncPostgresStore(_Layout):
 
     async def check(self) -> None:
         """As `PostgresStore.check`."""
-        self._accept(await self._fetch(_CHECK, (self._table,)))
+        self._accept(await self._read(_CHECK, (self._table,)))
 
     async def aclose(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
@@ -425,11 +425,6 @@ class AsyncPostgresStore(_Layout):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
-        if not self._accepted:
-            await self.check()
-        return await self._fetch(statement, values)
-
     async def _write(
         self, statement: bytes, values: Sequence[Any], known: frozenset[str] = frozenset()
     ) -> bool:
@@ -437,14 +432,18 @@ class AsyncPostgresStore(_Layout):
             await self.check()
         return await self._send(statement, values, known)
 
-    async def _fetch(self, statement: bytes, values: Sequence[Any]) -> Rows:
+    async def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
         pauses = iter(_READ_PAUSES_SECONDS)
-        while isinstance(done := await self._run(statement, values), _Failed):
+        while True:
+            if not self._accepted and statement is not _CHECK:
+                await self.check()
+            done = await self._run(statement, values)
+            if not isinstance(done, _Failed):
+                return done.rows
             pause_seconds = next(pauses, None)
             if pause_seconds is None or not done.may_be_read_again:
                 raise StoreUnavailableError from done.cause
             await asyncio.sleep(pause_seconds)
-        return done.rows
 
     async def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
         done = await self._run(statement, values)
