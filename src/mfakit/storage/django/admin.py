@@ -142,7 +142,9 @@ class AccountAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         """Return whether the list may be filtered so: never by what the document holds."""
-        given = (lookup, value) if request is None else (lookup, value, request)  # from Django 5.0
+        given: tuple[Any, ...] = (lookup, value)
+        if request is not None:  # from Django 5.0 on
+            given += (request,)
         return not lookup.startswith("document") and super().lookup_allowed(*given)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
