@@ -142,8 +142,10 @@ class AccountAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         """Return whether the list may be filtered so: never by what the document holds."""
-        given = (lookup, value) if request is None else (lookup, value, request)  # from Django 5.0
-        return not lookup.startswith("document") and super().lookup_allowed(*given)
+        if lookup.startswith("document"):
+            return False
+        rest: tuple[Any, ...] = () if request is None else (request,)  # from Django 5.0
+        return super().lookup_allowed(lookup, value, *rest)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         """Return the accounts as the writer has them: after a reset a replica may lag."""
