@@ -27,7 +27,7 @@ class DriverError(Exception):
     def __init__(self, error: BaseException, code: object) -> None:
         self.code = code
         given = "" if code is None else f" ({code})"
-        self.name = f"{type(error).__module__}.{type(error).__qualname__}{given}"
+        self.name: str = f"{type(error).__module__}.{type(error).__qualname__}{given}"
         super().__init__(f"{self.name}: {error}" if _quotes_no_row(code) else self.name)
 
 
