@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyotp
 import pytest
 from msgspec.structs import replace
@@ -206,6 +207,17 @@ def test_a_damaged_database_file_is_unavailable(data: Path) -> None:
         file.seek(4096)
         file.write(b"\xa5" * (size - 4096))
     assert_closed(world, ann, passcode, StoreUnavailableError)
+
+
+def test_a_connection_that_fails_at_once_is_closed(data: Path) -> None:
+    """A store that is asked again and again while its file is damaged uses up no file descriptors."""
+    (data / "mfa.db").write_bytes(b"\xa5" * 8192)
+    kept = []  # an error holds the frames that it came through, and what these hold
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError) as caught:
+            SQLiteStore(data / "mfa.db")
+        kept.append(caught)
+    assert [file.path for file in psutil.Process().open_files() if str(data) in file.path] == []
 
 
 def test_a_database_file_that_is_gone_is_noticed_where_accounts_are_opened(data: Path) -> None:

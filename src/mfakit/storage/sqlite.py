@@ -201,7 +201,11 @@ class SQLiteStore(Forkable):
             check_same_thread=False,
             cached_statements=16,
         )
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self) -> None:
