@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -20,6 +23,7 @@ from mfakit import (
     Policy,
     SignedIn,
 )
+from mfakit.core.record import decode_record
 from mfakit.errors import (
     AvailabilityError,
     ChallengeError,
@@ -303,6 +307,15 @@ def test_r10_use_does_not_push_the_end_back(world: World) -> None:
     assert not world.is_trusted(ann, token)
 
 
+def test_r10_a_sign_in_by_device_is_a_sign_in(world: World) -> None:
+    ann = world.enroll()
+    token = world.trust(ann)
+    world.fail(ann, 2)
+    how = {"password_verified": True, "trusted_device": token}
+    assert [world.mfa.begin_login("ann", **how).failed_since_last for _ in "12"] == [2, 0]  # type: ignore[union-attr]
+    assert world.mfa.status("ann").last_login_at == world.now
+
+
 def test_r10_the_password_is_still_asked(world: World) -> None:
     ann = world.enroll()
     token = world.trust(ann)
@@ -358,6 +371,38 @@ def test_r10_a_token_is_384_random_bits_of_one_account(world: World) -> None:
     row = world.row("ann")
     assert row is not None
     assert token[22:].encode() not in row.document
+
+
+@pytest.mark.parametrize("device_id", [None, "laptop"])
+def test_r10_the_record_keeps_a_hash_of_secret_account_and_device_id(
+    world: World, device_id: str | None
+) -> None:
+    ann = world.enroll()
+    token = world.trust(ann, device_id=device_id)
+    row = world.row("ann")
+    assert row is not None
+    (device,) = decode_record(row, world.mfa._env.vault).devices
+    raw = urlsafe_b64decode(token)
+    binding = b"" if device_id is None else b"\x01" + device_id.encode()
+    parts = (b"mfakit/v1/device", b"ann", raw, binding)
+    framed = struct.pack(">5I", 4, *map(len, parts)) + b"".join(parts)
+    hashed = urlsafe_b64encode(sha256(framed).digest()).rstrip(b"=").decode()
+    assert (len(raw), device.secret_hash) == (48, hashed)
+    assert device.id == urlsafe_b64encode(raw[:16]).rstrip(b"=").decode()
+    assert device.last_used_at == int(world.clock.now)
+    other = urlsafe_b64encode(raw[:16] + bytes(32)).decode()  # the right id, another secret
+    assert not world.is_trusted(ann, other, device_id=device_id)
+    assert world.is_trusted(ann, token, device_id=device_id)
+
+
+def test_r10_a_bound_device_is_kept_when_the_others_go(world: World) -> None:
+    ann = world.enroll()
+    here, there = {"device_id": "laptop"}, {"device_id": "tablet"}
+    kept = world.trust(ann, "Here", **here)
+    gone = world.trust(ann, "There", **there)
+    assert world.mfa.revoke_other_devices("ann", keep=kept, **here) == 1
+    assert world.is_trusted(ann, kept, **here)
+    assert not world.is_trusted(ann, gone, **there)
 
 
 def test_r10_devices_are_renamed_and_revoked_one_by_one(world: World) -> None:
@@ -429,6 +474,18 @@ def test_r11_one_kind_of_token_opens_nothing_of_another(world: World) -> None:
     for token in (challenge, offer.token, proof):
         assert not world.is_trusted(ann, token)
     assert all(len(token) <= 512 for token in (proof, challenge, offer.token, device))
+
+
+def test_r11_a_spent_challenge_stays_spent_when_the_clock_goes_back_and_on(world: World) -> None:
+    ann = world.enroll()
+    challenge = world.challenge(ann)
+    world.mfa.complete_login(challenge, world.fresh_code(ann.app))
+    world.pass_time(minutes=-5)
+    world.recover(ann, ann.recovery_codes[0])
+    world.pass_time(minutes=5)
+    with pytest.raises(ChallengeError):
+        world.mfa.complete_login(challenge, world.fresh_code(ann.app))
+    world.sign_in(ann)
 
 
 def test_r11_33_spent_challenges_stay_spent(world: World) -> None:
@@ -723,6 +780,20 @@ def test_r14_a_settled_reset_is_written_before_a_token_is_issued(world: World) -
     epoch = world.mfa.status("ann").epoch
     world.set_policy(reset_enrolled_before=None)
     assert world.mfa.status("ann").epoch == epoch
+
+
+def test_r14_a_reset_by_watermark_forgets_failures_too(world: World) -> None:
+    ann = world.enroll()
+    world.fail(ann, 5)
+    world.fail(ann, 5, method="recovery")
+    world.pass_time(seconds=1)
+    world.set_policy(reset_enrolled_before=world.now)
+    world.mfa.begin_login("ann", password_verified=True)
+    assert world.mfa.status("ann").retry_at is None
+    ann = world.enroll()
+    for method in ("totp", "recovery"):
+        world.fail(ann, 1, method=method)
+        assert world.events[-1].count == 1
 
 
 def test_r14_a_watermark_spares_later_enrolments_and_waits_for_its_time(world: World) -> None:

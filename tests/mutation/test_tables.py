@@ -148,7 +148,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "_MODULUS": {6: 1_000_000, 7: 10_000_000, 8: 100_000_000},
         "_FORMAT": {6: b"%06d", 7: b"%07d", 8: b"%08d"},
     },
-    "operations": {"LOST_WRITES_MAX": 8, "CLOCK_END": 253_000_000_000},
+    "operations": {"CLOCK_END": 253_000_000_000, "LOST_WRITES_MAX": 8},
     "arguments": {
         "ACTOR_CHARACTERS_MAX": 64,
         "REASON_CHARACTERS_MAX": 200,

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfakit import MFA, KeyRing, Policy
+from mfakit.core.encoding import encode_base64
 from mfakit.core.record import decode_record, encode_record
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
@@ -24,7 +25,7 @@ from mfakit.errors import (
 )
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, VirtualAuthenticator
-from world import World
+from world import START, World
 
 KEY = bytes(range(32))
 
@@ -90,6 +91,73 @@ def test_a_sealed_part_of_a_record_opens_only_in_its_own_place() -> None:
     assert world.mfa.verify_code("ann", ann.recovery_codes[2], method="recovery")
 
 
+def test_a_clock_that_went_back_leaves_no_time_of_the_record_in_the_future() -> None:
+    """Each stored time counts as now; what is past stays, what never was is still None."""
+    world = World(MemoryStore())
+    vault = world.mfa._env.vault
+    ann = world.enroll()
+    world.trust(ann, "Early")
+    early = int(world.clock.now)
+    world.pass_time(hours=2)
+    world.trust(ann, "Late")
+    used = world.passcode(ann, "Used")
+    world.client(ann, used.passcode)
+    world.passcode(ann, "Unused")
+    world.mfa.begin_enrollment("ann", account_name="ann@x", proof=world.proof(ann))
+    world.fail(ann, 1)
+    world.fail(ann, 1, method="recovery")
+    world.pass_time(hours=-1)
+    now = int(world.clock.now)
+    world.mfa.begin_login("ann", password_verified=True)
+    row = world.row("ann")
+    assert row is not None
+    record = decode_record(row, vault)
+    assert record.offer is not None
+    assert record.offer.offered_at == now
+    assert [device.created_at for device in record.devices] == [early, now]
+    assert [passcode.last_used_at for passcode in record.passcodes] == [now, None]
+    assert record.code_throttle.last_failure_at == now
+    assert record.recovery_throttle.last_failure_at == now
+    assert (record.enrolled_at, record.last_login_at) == (START, now)
+    assert record.updated_at == now
+    assert [expiry for _, expiry in record.spent_challenges] == [now + 600]
+    assert record.challenge_floor <= now
+
+
+def test_a_clock_that_went_back_finds_nothing_in_a_new_record() -> None:
+    """No time of enrolment and of sign-in is none afterwards."""
+    world = World(MemoryStore())
+    world.mfa.open_account("ann")
+    world.pass_time(hours=-1)
+    world.mfa.begin_login("ann", password_verified=True)
+    row = world.row("ann")
+    assert row is not None
+    record = decode_record(row, world.mfa._env.vault)
+    assert (record.enrolled_at, record.last_login_at, record.updated_at) == (
+        None, None, int(world.clock.now),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed", [{"digits": 8}, {"period_seconds": 60}, {"algorithm": "SHA256"}], ids=str
+)
+def test_a_secret_opens_only_with_its_own_parameters(changed: dict[str, Any]) -> None:
+    """Or another time step or length would make old codes new."""
+    world = World(MemoryStore())
+    ann = world.enroll()
+    row = world.row("ann")
+    assert row is not None
+    record = decode_record(row, world.mfa._env.vault)
+    (phone,) = record.authenticators
+    altered = replace(phone, last_step=-1, **changed)
+    other = replace(record, authenticators=(altered,), revision=record.revision + 1)
+    row = encode_record(other, world.mfa._env.vault)
+    assert world.store.replace(row, expected=record.revision)
+    with pytest.raises(RecordIntegrityError):
+        world.mfa.verify_code("ann", "7" * altered.digits)
+    assert world.mfa.verify_code("ann", ann.recovery_codes[0], method="recovery")
+
+
 def test_a_token_opens_only_as_what_it_is() -> None:
     """Another kind, binding or realm, or one changed character: it is no token."""
     bound = Secret(b"session")
@@ -110,6 +178,8 @@ def test_a_token_opens_only_as_what_it_is() -> None:
     for garbage in (b"", b"A", b"AQ", b"Af__", b"x" * 513, "é".encode(), b"AQEx"):
         assert _vault().open_token("challenge", Secret(garbage), bound) is None
     assert _vault().open_token("challenge", None, bound) is None
+    foreign = encode_base64(b"\x01\x01\xff" + bytes(40))  # a key id that is no ASCII
+    assert _vault().open_token("challenge", Secret(foreign.encode()), bound) is None
 
 
 def test_tokens_fit_a_cookie() -> None:

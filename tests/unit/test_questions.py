@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from unit_world import World, vault_of
 
 from mfakit import KeyRing, Policy
+from mfakit.core import management
 from mfakit.core.decision import Case, CheckHash, NewHashes, note
 from mfakit.core.passcode import question_of
 from mfakit.core.record import blank_record
 from mfakit.core.recovery import question_of as recovery_question
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
+from mfakit.core.tokens import Proof, is_alive
 from mfakit.events import EventKind
 
 POLICY = Policy(argon2_time_cost=3, passcode_memory_seconds=60)
@@ -58,3 +63,29 @@ def test_a_first_revision_is_62_random_bits_and_one() -> None:
         assert (first.record.created_at, first.record.updated_at) == (7, 7)
         second = case.of(first.record).write(lambda new: new.revision)
         assert second.outcome == revision + 1
+
+
+@pytest.mark.parametrize(
+    ("firsts", "seconds", "step"),
+    [([2, 12], [3, 13], 13), ([2, 12], [3, 20], 3), ([5, 21], [6, 22], 6), ([4], [4], None)],
+)
+def test_of_several_pairs_in_a_row_the_nearest_to_now_is_meant(
+    firsts: list[int], seconds: list[int], step: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes repeat by chance; a clock is rather off a little than much. Now is step 12."""
+    found = iter((firsts, seconds))
+    monkeypatch.setattr(management, "match_steps", lambda *_: next(found))
+    unread: Any = None
+    assert management._second_of_pair(unread, unread, unread, unread, 12) == step
+
+
+@pytest.mark.parametrize(
+    ("age", "alive"), [(-61, False), (-60, True), (0, True), (299, True), (300, False)]
+)
+def test_a_token_lives_from_a_minute_ahead_to_its_end(age: int, alive: bool) -> None:
+    """Another process's clock may be a minute ahead; of both lives the shorter one counts."""
+    for own, policys in ((300, 600), (600, 300)):
+        proof = Proof(
+            account_id="ann", epoch="e", issued_at=1000, lifetime_seconds=own, earned_by="password"
+        )
+        assert is_alive(proof, lifetime_seconds=policys, now=1000 + age) is alive
