@@ -142,7 +142,8 @@ class AccountAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         """Return whether the list may be filtered so: never by what the document holds."""
-        given = (lookup, value) if request is None else (lookup, value, request)  # from Django 5.0
+        # The request comes with Django 5.0.
+        given: Any = (lookup, value) if request is None else (lookup, value, request)
         return not lookup.startswith("document") and super().lookup_allowed(*given)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
