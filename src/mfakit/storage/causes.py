@@ -25,7 +25,7 @@ class DriverError(Exception):
     """
 
     def __init__(self, error: BaseException, code: object) -> None:
-        self.code = code
+        self.code: object = code
         given = "" if code is None else f" ({code})"
         self.name: str = f"{type(error).__module__}.{type(error).__qualname__}{given}"
         super().__init__(f"{self.name}: {error}" if _quotes_no_row(code) else self.name)
