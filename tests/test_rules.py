@@ -742,6 +742,14 @@ def test_r08_a_slot_that_does_not_exist_is_a_wrong_code(world: World) -> None:
         assert world.events[-1].count == count
 
 
+def test_r08_the_last_code_is_asked_for_and_then_none(world: World) -> None:
+    ann = world.enroll()
+    for left in range(9, -1, -1):
+        world.recover(ann, ann.recovery_codes.pop())
+        step: Any = world.mfa.begin_login("ann", password_verified=True)
+        assert step.methods == (("totp", "recovery") if left else ("totp",))
+
+
 def test_r08_the_owner_hears_at_three_or_fewer(world: World) -> None:
     ann = world.enroll()
     told = []

@@ -90,6 +90,29 @@ def test_a_sealed_part_of_a_record_opens_only_in_its_own_place() -> None:
     assert world.mfa.verify_code("ann", ann.recovery_codes[2], method="recovery")
 
 
+@pytest.mark.parametrize(
+    "changed", [{"digits": 8}, {"period_seconds": 60}, {"algorithm": "SHA256"}], ids=str
+)
+def test_a_secret_opens_only_with_its_own_parameters(changed: dict[str, Any]) -> None:
+    """Or another time step or length would make old codes new."""
+    world = World(MemoryStore())
+    ann = world.enroll()
+    row = world.row("ann")
+    assert row is not None
+    record = decode_record(row, world.mfa._env.vault)
+    (phone,) = record.authenticators
+    other = replace(
+        record, authenticators=(replace(phone, **changed),), revision=record.revision + 1
+    )
+    row = encode_record(other, world.mfa._env.vault)
+    assert world.store.replace(row, expected=record.revision)
+    code = "7" * changed.get("digits", 6)
+    world.pass_time(minutes=5)
+    with pytest.raises(RecordIntegrityError):
+        world.mfa.verify_code("ann", code)
+    assert world.mfa.verify_code("ann", ann.recovery_codes[0], method="recovery")
+
+
 def test_a_token_opens_only_as_what_it_is() -> None:
     """Another kind, binding or realm, or one changed character: it is no token."""
     bound = Secret(b"session")
