@@ -205,6 +205,36 @@ def test_r03_password_proof_lives_five_minutes_and_is_bound(world: World) -> Non
         offer_with(world, proof, bound_to="s1")
 
 
+def test_r03_each_proof_is_bound_to_its_session(world: World) -> None:
+    world.set_policy(required=True)
+    here = {"bound_to": "s1"}
+
+    def is_bound(proof: Any, use: Any) -> None:
+        assert proof is not None
+        for elsewhere in ({"bound_to": "s2"}, {}):
+            with pytest.raises(ProofError):
+                use(proof, **elsewhere)
+        use(proof, **here)
+
+    offers: list[Any] = []
+
+    def begin(proof: Any, **session: Any) -> None:
+        offers.append(world.mfa.begin_enrollment("ann", account_name=NAME, proof=proof, **session))
+
+    def regenerate(proof: Any, **session: Any) -> None:
+        world.mfa.regenerate_recovery_codes("ann", proof=proof, **session)
+
+    required: Any = world.mfa.begin_login("ann", password_verified=True, **here)
+    is_bound(required.proof, begin)
+    app = VirtualAuthenticator(offers[0].uri)
+    enrolled = world.mfa.confirm_enrollment(offers[0].token, world.code(app), **here)
+    is_bound(enrolled.proof, regenerate)
+    step: Any = world.mfa.begin_login("ann", password_verified=True, **here)
+    done = world.mfa.complete_login(step.challenge, world.fresh_code(app), **here)
+    is_bound(done.proof, regenerate)
+    is_bound(world.mfa.verify_code("ann", world.fresh_code(app), **here), regenerate)
+
+
 def test_r03_a_proof_dies_with_the_epoch(world: World) -> None:
     ann = world.enroll()
     proof = world.proof(ann)
@@ -378,6 +408,29 @@ def test_r05_a_clock_that_went_back_is_operational_and_uncounted(world: World) -
     assert (
         world.mfa.complete_login(world.challenge(ann), world.code(ann.app)).failed_since_last == 0
     )
+
+
+def test_r05_one_step_back_is_a_code_like_any_and_two_are_the_clocks_fault(world: World) -> None:
+    ann = world.enroll()
+    wrong = world.wrong_code(ann.app)
+    world.pass_time(seconds=-30)
+    with pytest.raises(WrongCodeError):
+        world.mfa.verify_code("ann", wrong)
+    world.pass_time(seconds=-30)
+    with pytest.raises(ClockError):
+        world.mfa.verify_code("ann", wrong)
+
+
+def test_r05_a_minute_between_two_clocks_changes_nothing(world: World) -> None:
+    world.enroll()
+    before = world.row("ann")
+    assert before is not None
+    for back, writes in ((60, 0), (1, 1)):
+        world.pass_time(seconds=-back)
+        world.mfa.begin_login("ann", password_verified=True)
+        after = world.row("ann")
+        assert after is not None
+        assert after.revision == before.revision + writes
 
 
 def test_r05_an_authenticator_ahead_of_the_clock_is_skipped_alone(world: World) -> None:

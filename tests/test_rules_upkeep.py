@@ -303,6 +303,15 @@ def test_r10_use_does_not_push_the_end_back(world: World) -> None:
     assert not world.is_trusted(ann, token)
 
 
+def test_r10_a_sign_in_by_device_is_a_sign_in(world: World) -> None:
+    ann = world.enroll()
+    token = world.trust(ann)
+    world.fail(ann, 2)
+    how = {"password_verified": True, "trusted_device": token}
+    assert [world.mfa.begin_login("ann", **how).failed_since_last for _ in "12"] == [2, 0]  # type: ignore[union-attr]
+    assert world.mfa.status("ann").last_login_at == world.now
+
+
 def test_r10_the_password_is_still_asked(world: World) -> None:
     ann = world.enroll()
     token = world.trust(ann)
