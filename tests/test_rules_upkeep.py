@@ -440,6 +440,18 @@ def test_r11_one_kind_of_token_opens_nothing_of_another(world: World) -> None:
     assert all(len(token) <= 512 for token in (proof, challenge, offer.token, device))
 
 
+def test_r11_a_spent_challenge_stays_spent_when_the_clock_goes_back_and_on(world: World) -> None:
+    ann = world.enroll()
+    challenge = world.challenge(ann)
+    world.mfa.complete_login(challenge, world.fresh_code(ann.app))
+    world.pass_time(minutes=-5)
+    world.recover(ann, ann.recovery_codes[0])
+    world.pass_time(minutes=5)
+    with pytest.raises(ChallengeError):
+        world.mfa.complete_login(challenge, world.fresh_code(ann.app))
+    world.sign_in(ann)
+
+
 def test_r11_33_spent_challenges_stay_spent(world: World) -> None:
     world.set_policy(recovery_codes=32, challenge_seconds=600)
     ann = world.enroll()
@@ -732,6 +744,20 @@ def test_r14_a_settled_reset_is_written_before_a_token_is_issued(world: World) -
     epoch = world.mfa.status("ann").epoch
     world.set_policy(reset_enrolled_before=None)
     assert world.mfa.status("ann").epoch == epoch
+
+
+def test_r14_a_reset_by_watermark_forgets_failures_too(world: World) -> None:
+    ann = world.enroll()
+    world.fail(ann, 5)
+    world.fail(ann, 5, method="recovery")
+    world.pass_time(seconds=1)
+    world.set_policy(reset_enrolled_before=world.now)
+    world.mfa.begin_login("ann", password_verified=True)
+    assert world.mfa.status("ann").retry_at is None
+    ann = world.enroll()
+    for method in ("totp", "recovery"):
+        world.fail(ann, 1, method=method)
+        assert world.events[-1].count == 1
 
 
 def test_r14_a_watermark_spares_later_enrolments_and_waits_for_its_time(world: World) -> None:

@@ -24,7 +24,7 @@ from mfakit.errors import (
 )
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, VirtualAuthenticator
-from world import World
+from world import START, World
 
 KEY = bytes(range(32))
 
@@ -88,6 +88,53 @@ def test_a_sealed_part_of_a_record_opens_only_in_its_own_place() -> None:
             call()
     assert world.client("ann", mail[1]).via == "passcode"
     assert world.mfa.verify_code("ann", ann.recovery_codes[2], method="recovery")
+
+
+def test_a_clock_that_went_back_leaves_no_time_of_the_record_in_the_future() -> None:
+    """Each stored time counts as now; what is past stays, what never was is still None."""
+    world = World(MemoryStore())
+    vault = world.mfa._env.vault
+    ann = world.enroll()
+    world.trust(ann, "Early")
+    early = int(world.clock.now)
+    world.pass_time(hours=2)
+    world.trust(ann, "Late")
+    used = world.passcode(ann, "Used")
+    world.client(ann, used.passcode)
+    world.passcode(ann, "Unused")
+    world.mfa.begin_enrollment("ann", account_name="ann@x", proof=world.proof(ann))
+    world.fail(ann, 1)
+    world.fail(ann, 1, method="recovery")
+    world.pass_time(hours=-1)
+    now = int(world.clock.now)
+    world.mfa.begin_login("ann", password_verified=True)
+    row = world.row("ann")
+    assert row is not None
+    record = decode_record(row, vault)
+    assert record.offer is not None
+    assert record.offer.offered_at == now
+    assert [device.created_at for device in record.devices] == [early, now]
+    assert [passcode.last_used_at for passcode in record.passcodes] == [now, None]
+    assert record.code_throttle.last_failure_at == now
+    assert record.recovery_throttle.last_failure_at == now
+    assert (record.enrolled_at, record.last_login_at) == (START, now)
+    assert record.updated_at == now
+    assert [expiry for _, expiry in record.spent_challenges] == [now + 600]
+    assert record.challenge_floor <= now
+
+
+def test_a_clock_that_went_back_finds_nothing_in_a_new_record() -> None:
+    """No time of enrolment and of sign-in is none afterwards."""
+    world = World(MemoryStore())
+    world.mfa.open_account("ann")
+    world.pass_time(hours=-1)
+    world.mfa.begin_login("ann", password_verified=True)
+    row = world.row("ann")
+    assert row is not None
+    record = decode_record(row, world.mfa._env.vault)
+    assert (record.enrolled_at, record.last_login_at, record.updated_at) == (
+        None, None, int(world.clock.now),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
