@@ -320,3 +320,7 @@ def test_the_lock(world: World) -> None:
         {"kind": "code_refused", "method": "totp", "count": 5},
         {"kind": "locked", "method": "totp"},
     ]
+    world.mfa.reset("ann", **BY)
+    assert told(world, lambda: world.client("ann", PASSWORD)) == [
+        {"kind": "client_refused", "protocol": "imap", "reason": "password_suspect"}
+    ]

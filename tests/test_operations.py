@@ -86,6 +86,13 @@ def test_an_imported_authenticator_is_live_at_once(world: World) -> None:
         world.mfa.import_authenticator("ann", SEED, **BY)
 
 
+def test_an_imported_authenticator_alone_proves_enough(world: World) -> None:
+    """Without recovery codes its code is the account's highest proof: for making them, say."""
+    world.mfa.import_authenticator("ann", SEED, **BY)
+    proof = world.mfa.verify_code("ann", pyotp.TOTP(SEED).at(int(world.clock.now)))
+    assert len(world.mfa.regenerate_recovery_codes("ann", proof=proof)) == 10
+
+
 def test_what_cannot_be_imported(world: World) -> None:
     """Short keys, broken URIs, and states that do not allow it."""
     uri = f"otpauth://totp/A:b?secret={SEED}"
