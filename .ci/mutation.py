@@ -133,7 +133,7 @@ class Judge:
             often = noticed_before[mutant.reached_as]
             tests = found["reached"].get(mutant.reached_as, [])
             tests = sorted(tests, key=partial(_turn, often, ever, seconds))
-            timed = [(items[one], 5 + 20 * seconds[one]) for one in tests]
+            timed = [(items[one], 5 + 10 * seconds[one]) for one in tests]
             noticed = _in_fork(partial(_first_to_fail, mutant.name, timed))
             self.outcomes[mutant.name] = "time or process" if noticed is None else noticed
             if noticed:
