@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -20,6 +23,7 @@ from mfakit import (
     Policy,
     SignedIn,
 )
+from mfakit.core.record import decode_record
 from mfakit.errors import (
     AvailabilityError,
     ChallengeError,
@@ -367,6 +371,28 @@ def test_r10_a_token_is_384_random_bits_of_one_account(world: World) -> None:
     row = world.row("ann")
     assert row is not None
     assert token[22:].encode() not in row.document
+
+
+@pytest.mark.parametrize("device_id", [None, "laptop"])
+def test_r10_the_record_keeps_a_hash_of_secret_account_and_device_id(
+    world: World, device_id: str | None
+) -> None:
+    ann = world.enroll()
+    token = world.trust(ann, device_id=device_id)
+    row = world.row("ann")
+    assert row is not None
+    (device,) = decode_record(row, world.mfa._env.vault).devices
+    raw = urlsafe_b64decode(token)
+    binding = b"" if device_id is None else b"\x01" + device_id.encode()
+    parts = (b"mfakit/v1/device", b"ann", raw, binding)
+    framed = struct.pack(">5I", 4, *map(len, parts)) + b"".join(parts)
+    hashed = urlsafe_b64encode(sha256(framed).digest()).rstrip(b"=").decode()
+    assert (len(raw), device.secret_hash) == (48, hashed)
+    assert device.id == urlsafe_b64encode(raw[:16]).rstrip(b"=").decode()
+    assert device.last_used_at == int(world.clock.now)
+    other = urlsafe_b64encode(raw[:16] + bytes(32)).decode()  # the right id, another secret
+    assert not world.is_trusted(ann, other, device_id=device_id)
+    assert world.is_trusted(ann, token, device_id=device_id)
 
 
 def test_r10_devices_are_renamed_and_revoked_one_by_one(world: World) -> None:
