@@ -300,6 +300,21 @@ def test_r04_five_authenticators_at_most(world: World) -> None:
         offer_with(world, world.proof(ann), replaces=last)
 
 
+def test_r04_a_sixth_may_take_the_place_of_one_of_five(world: World) -> None:
+    ann = world.enroll()
+    added = [world.add_app(ann, f"Spare {n}")[1] for n in range(4)]
+    assert {one.account_id for one in added} == {"ann"}
+    with pytest.raises(LimitReachedError):
+        world.add_app(ann, "Sixth")
+    with pytest.raises(NotFoundError):
+        world.add_app(ann, "Sixth", replaces="A" * 22)
+    _, sixth = world.add_app(ann, "Sixth", replaces=added[0].authenticator_id)
+    held = world.mfa.status("ann").authenticators
+    ids = [ann.authenticator_id, *(one.authenticator_id for one in added[1:])]
+    assert [one.authenticator_id for one in held] == [*ids, sixth.authenticator_id]
+    assert held[-1].last_used_at == world.now
+
+
 def test_r04_parameters_are_fixed_at_enrolment(world: World) -> None:
     ann = world.enroll()
     world.set_policy(digits=8, period_seconds=60, algorithm="SHA256")
