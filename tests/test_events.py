@@ -324,3 +324,18 @@ def test_the_lock(world: World) -> None:
     assert told(world, lambda: world.client("ann", PASSWORD)) == [
         {"kind": "client_refused", "protocol": "imap", "reason": "password_suspect"}
     ]
+
+
+def test_runs_over_many_accounts(world: World) -> None:
+    """Each account that a run changed tells so itself."""
+    world.enroll()
+    world.keys = {"k2": bytes(range(1, 33)), **world.keys}  # the newest first
+    world.mfa = world.make_mfa()
+    rotated = told(world, world.mfa.rotate_keys)
+    assert rotated == [{"kind": "keys_rotated"}]
+    assert told(world, world.mfa.rotate_keys) == []
+    assert told(world, lambda: world.mfa.reset_group(**BY)) == [{"kind": "reset"} | BY]
+    world.mfa.reset("ann", reenroll=True, **BY)
+    assert world.mfa.status("ann").is_required
+    world.mfa.import_authenticator("ann", IMPORTED, **BY)
+    assert not world.mfa.status("ann").is_required

@@ -395,6 +395,16 @@ def test_r10_the_record_keeps_a_hash_of_secret_account_and_device_id(
     assert world.is_trusted(ann, token, device_id=device_id)
 
 
+def test_r10_a_bound_device_is_kept_when_the_others_go(world: World) -> None:
+    ann = world.enroll()
+    here, there = {"device_id": "laptop"}, {"device_id": "tablet"}
+    kept = world.trust(ann, "Here", **here)
+    gone = world.trust(ann, "There", **there)
+    assert world.mfa.revoke_other_devices("ann", keep=kept, **here) == 1
+    assert world.is_trusted(ann, kept, **here)
+    assert not world.is_trusted(ann, gone, **there)
+
+
 def test_r10_devices_are_renamed_and_revoked_one_by_one(world: World) -> None:
     ann = world.enroll()
     token = world.trust(ann, "Firefox")
