@@ -130,3 +130,14 @@ def test_mail_by_password(world: World) -> None:
     """No passcode is named where none was used."""
     off = {"account_id": "ann", "via": "password", "passcode_id": None}
     assert fields(world.client("ann", PASSWORD)) == off
+
+
+def test_what_answers_nothing(world: World) -> None:
+    """A change that has nothing to tell answers None, so nobody comes to rely on more."""
+    ann = world.enroll()
+    made, phone = world.passcode(ann), ann.authenticator_id
+    assert world.mfa.rename_passcode("ann", made.passcode_id, "New") is None
+    assert world.mfa.rename_authenticator("ann", phone, "New") is None
+    assert world.mfa.revoke_passcode("ann", made.passcode_id) is None
+    codes = world.code(ann.app, 3), world.code(ann.app, 4)
+    assert world.mfa.resync("ann", phone, *codes, proof=world.recovery_proof(ann)) is None
