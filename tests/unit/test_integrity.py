@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfakit import MFA, KeyRing, Policy
+from mfakit.core.encoding import encode_base64
 from mfakit.core.record import decode_record, encode_record
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
@@ -177,6 +178,8 @@ def test_a_token_opens_only_as_what_it_is() -> None:
     for garbage in (b"", b"A", b"AQ", b"Af__", b"x" * 513, "é".encode(), b"AQEx"):
         assert _vault().open_token("challenge", Secret(garbage), bound) is None
     assert _vault().open_token("challenge", None, bound) is None
+    foreign = encode_base64(b"\x01\x01\xff" + bytes(40))  # a key id that is no ASCII
+    assert _vault().open_token("challenge", Secret(foreign.encode()), bound) is None
 
 
 def test_tokens_fit_a_cookie() -> None:

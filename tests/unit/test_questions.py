@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from unit_world import World, vault_of
 
 from mfakit import KeyRing, Policy
+from mfakit.core import management
 from mfakit.core.decision import Case, CheckHash, NewHashes, note
 from mfakit.core.passcode import question_of
 from mfakit.core.record import blank_record
@@ -58,3 +62,17 @@ def test_a_first_revision_is_62_random_bits_and_one() -> None:
         assert (first.record.created_at, first.record.updated_at) == (7, 7)
         second = case.of(first.record).write(lambda new: new.revision)
         assert second.outcome == revision + 1
+
+
+@pytest.mark.parametrize(
+    ("firsts", "seconds", "step"),
+    [([2, 12], [3, 13], 13), ([2, 12], [3, 20], 3), ([5, 21], [6, 22], 6), ([4], [4], None)],
+)
+def test_of_several_pairs_in_a_row_the_nearest_to_now_is_meant(
+    firsts: list[int], seconds: list[int], step: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes repeat by chance; a clock is rather off a little than much. Now is step 12."""
+    found = iter((firsts, seconds))
+    monkeypatch.setattr(management, "match_steps", lambda *_: next(found))
+    unread: Any = None
+    assert management._second_of_pair(unread, unread, unread, unread, 12) == step
