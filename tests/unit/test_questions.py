@@ -15,6 +15,7 @@ from mfakit.core.record import blank_record
 from mfakit.core.recovery import question_of as recovery_question
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
+from mfakit.core.tokens import Proof, is_alive
 from mfakit.events import EventKind
 
 POLICY = Policy(argon2_time_cost=3, passcode_memory_seconds=60)
@@ -76,3 +77,15 @@ def test_of_several_pairs_in_a_row_the_nearest_to_now_is_meant(
     monkeypatch.setattr(management, "match_steps", lambda *_: next(found))
     unread: Any = None
     assert management._second_of_pair(unread, unread, unread, unread, 12) == step
+
+
+@pytest.mark.parametrize(
+    ("age", "alive"), [(-61, False), (-60, True), (0, True), (299, True), (300, False)]
+)
+def test_a_token_lives_from_a_minute_ahead_to_its_end(age: int, alive: bool) -> None:
+    """Another process's clock may be a minute ahead; of both lives the shorter one counts."""
+    for own, policys in ((300, 600), (600, 300)):
+        proof = Proof(
+            account_id="ann", epoch="e", issued_at=1000, lifetime_seconds=own, earned_by="password"
+        )
+        assert is_alive(proof, lifetime_seconds=policys, now=1000 + age) is alive
