@@ -130,6 +130,16 @@ def test_mail_by_password(world: World) -> None:
     """No passcode is named where none was used."""
     off = {"account_id": "ann", "via": "password", "passcode_id": None}
     assert fields(world.client("ann", PASSWORD)) == off
+    world.set_policy(password_with_code=True)
+    ann = world.enroll()
+    with_code = world.client(ann, PASSWORD + world.fresh_code(ann.app))
+    assert fields(with_code) == off | {"via": "password+code"}
+
+
+def test_a_cookie_of_the_right_length_that_is_garbage_asks_for_a_code(world: World) -> None:
+    """As any other cookie that is no device's."""
+    ann = world.enroll()
+    assert not world.is_trusted(ann, "!" * 64)
 
 
 def test_what_answers_nothing(world: World) -> None:
