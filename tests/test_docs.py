@@ -168,6 +168,7 @@ INTERNAL += (
     "operations",
     "rows",
     "storage.causes",
+    "storage.columns",
     "views",
     "__",
 )

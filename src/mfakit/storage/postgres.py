@@ -17,8 +17,6 @@ from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
-from msgspec import MsgspecError, json
-
 try:
     from psycopg import AsyncConnection, Connection, ProgrammingError, sql
     from psycopg.conninfo import conninfo_to_dict
@@ -32,8 +30,9 @@ except ImportError as _missing:
 from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.forks import Forkable, watch_forks
-from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage import Page, StoredRecord
 from mfakit.storage.causes import DriverError
+from mfakit.storage.columns import encode_summary, page_of, stored_row
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
 
@@ -81,9 +80,6 @@ _GONE = frozenset({"57P01", "57P02", "57P03", "25006"})
 # A read that lost a race meets the same rival again until that one has committed: wait, longer each
 # time, and half a second in all.
 _READ_PAUSES_SECONDS = tuple(0.004 * 2**attempt for attempt in range(7))
-
-_encode_summary = json.Encoder().encode
-_decode_summary = json.Decoder(Summary).decode
 
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname")
 
@@ -236,7 +232,7 @@ class PostgresStore(_Layout, Forkable):
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
         rows = self._read(self._sql.load, (parse_account_id(account_id),))
-        return _stored(rows[0]) if rows else None
+        return stored_row(rows[0]) if rows else None
 
     def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none. Raises `StoreUnavailableError`."""
@@ -254,7 +250,7 @@ class PostgresStore(_Layout, Forkable):
 
     def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
         """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
-        return _page(self._read(self._sql.scan, (prefix, cursor or "", limit + 1)), limit, prefix)
+        return page_of(self._read(self._sql.scan, (prefix, cursor or "", limit + 1)), limit, prefix)
 
     def create_table(self) -> None:
         """Create the table if it is missing; several processes may do so at once.
@@ -384,7 +380,7 @@ class AsyncPostgresStore(_Layout):
     async def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
         rows = await self._read(self._sql.load, (parse_account_id(account_id),))
-        return _stored(rows[0]) if rows else None
+        return stored_row(rows[0]) if rows else None
 
     async def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none. Raises `StoreUnavailableError`."""
@@ -403,7 +399,7 @@ class AsyncPostgresStore(_Layout):
     async def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
         """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
         rows = await self._read(self._sql.scan, (prefix, cursor or "", limit + 1))
-        return _page(rows, limit, prefix)
+        return page_of(rows, limit, prefix)
 
     async def create_table(self) -> None:
         """Create the table if it is missing. Raises `StoreUnavailableError`."""
@@ -511,25 +507,4 @@ def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[s
 
 
 def _values(new: StoredRecord) -> tuple[int, bytes, str]:
-    return new.revision, new.document, _encode_summary(new.summary).decode()
-
-
-def _page(rows: Rows, limit: int, prefix: str) -> Page:
-    found = [_stored(row) for row in rows if row[0].startswith(prefix)]
-    page = tuple(found[:limit])
-    return Page(page, page[-1].account_id if len(found) > limit else None)
-
-
-def _stored(row: tuple[Any, ...]) -> StoredRecord:
-    account_id, revision, document, summary = row
-    return StoredRecord(
-        account_id=account_id, revision=revision, document=document, summary=_parse(summary)
-    )
-
-
-def _parse(summary: str) -> Summary:
-    # The summary is for reports only: a torn one must not keep anybody out.
-    try:
-        return _decode_summary(summary)
-    except MsgspecError:
-        return Summary(state="unknown")
+    return new.revision, new.document, encode_summary(new.summary).decode()

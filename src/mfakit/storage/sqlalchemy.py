@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from msgspec import MsgspecError, json
 from sqlalchemy import (
     VARBINARY,
     BigInteger,
@@ -40,8 +39,9 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from mfakit.arguments import parse_account_id
 from mfakit.errors import StoreConfigurationError, StoreUnavailableError
-from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage import Page, StoredRecord
 from mfakit.storage.causes import DriverError
+from mfakit.storage.columns import encode_summary, page_of, stored_row
 
 __all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "Utf8Binary", "account_table"]
 
@@ -49,9 +49,6 @@ __all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "Utf8Binary", "account_tab
 # time, and half a second in all.
 _READ_PAUSES_SECONDS = tuple(0.004 * 2**attempt for attempt in range(7))
 _T = TypeVar("_T")
-
-_encode_summary = json.Encoder().encode
-_decode_summary = json.Decoder(Summary).decode
 
 
 # --------------------------------------------------------------------------------------- the table
@@ -183,7 +180,7 @@ class _Rows:
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
         rows = self._read(self._load, {"key": parse_account_id(account_id)})
-        return _stored(rows[0]) if rows else None
+        return stored_row(rows[0]) if rows else None
 
     def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none. Raises `StoreUnavailableError`."""
@@ -204,9 +201,7 @@ class _Rows:
         """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
         place = {"prefix": prefix, "after": cursor or "", "rows": limit + 1}
         rows = self._read(self._scan, place)
-        found = [_stored(row) for row in rows if row[0].startswith(prefix)]
-        page = tuple(found[:limit])
-        return Page(page, page[-1].account_id if len(found) > limit else None)
+        return page_of(rows, limit, prefix)
 
     def create_table(self) -> None:
         """Create the table if it is missing; several processes may do so at once.
@@ -379,23 +374,8 @@ def _require_own_connections(engine: Engine) -> None:
 
 
 def _values(new: StoredRecord) -> dict[str, Any]:
-    summary = _encode_summary(new.summary).decode()
+    summary = encode_summary(new.summary).decode()
     return {"revision": new.revision, "document": new.document, "summary": summary}
-
-
-def _stored(row: Sequence[Any]) -> StoredRecord:
-    account_id, revision, document, summary = row
-    return StoredRecord(
-        account_id=account_id, revision=revision, document=document, summary=_parse(summary)
-    )
-
-
-def _parse(summary: str) -> Summary:
-    # The summary is for reports only: a torn one must not keep anybody out.
-    try:
-        return _decode_summary(summary)
-    except MsgspecError:
-        return Summary(state="unknown")
 
 
 def _row_count(result: CursorResult[Any]) -> int:

@@ -14,11 +14,10 @@ from pathlib import Path
 from threading import Condition, Lock
 from typing import Any, Literal
 
-from msgspec import MsgspecError, json
-
 from mfakit.errors import InvalidInputError, StoreConfigurationError, StoreUnavailableError
 from mfakit.forks import Forkable, watch_forks
-from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage import Page, StoredRecord
+from mfakit.storage.columns import encode_summary, page_of, stored_row
 
 __all__ = ["SQLiteStore"]
 
@@ -46,9 +45,6 @@ _SCAN = (
 )
 
 _UNSAFE = "The process was forked while a statement of its parent did not end. Start it again."
-
-_encode_summary = json.Encoder().encode
-_decode_summary = json.Decoder(Summary).decode
 
 
 class SQLiteStore(Forkable):
@@ -96,16 +92,16 @@ class SQLiteStore(Forkable):
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
         rows, _ = self._execute(_LOAD, (account_id,))
-        return _stored(rows[0]) if rows else None
+        return stored_row(rows[0]) if rows else None
 
     def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none. Raises `StoreUnavailableError`."""
-        summary = _encode_summary(new.summary).decode()
+        summary = encode_summary(new.summary).decode()
         return self._write(_CREATE, (new.account_id, new.revision, new.document, summary))
 
     def replace(self, new: StoredRecord, *, expected: int) -> bool:
         """Replace the row whose revision is `expected`. Raises `StoreUnavailableError`."""
-        summary = _encode_summary(new.summary).decode()
+        summary = encode_summary(new.summary).decode()
         return self._write(
             _REPLACE, (new.revision, new.document, summary, new.account_id, expected)
         )
@@ -117,9 +113,7 @@ class SQLiteStore(Forkable):
     def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
         """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
         rows, _ = self._execute(_SCAN, (prefix, cursor or "", limit + 1))
-        found = [_stored(row) for row in rows if row[0].startswith(prefix)]
-        page = tuple(found[:limit])
-        return Page(page, page[-1].account_id if len(found) > limit else None)
+        return page_of(rows, limit, prefix)
 
     def close(self) -> None:
         """Close the idle connections; the store may be used again afterwards."""
@@ -232,18 +226,3 @@ def _make_tables(connection: sqlite3.Connection) -> None:
             "The SQLite file was made by another version of mfakit. Use that one, or upgrade."
         )
     connection.execute("COMMIT")
-
-
-def _stored(row: tuple[Any, ...]) -> StoredRecord:
-    account_id, revision, document, summary = row
-    return StoredRecord(
-        account_id=account_id, revision=revision, document=document, summary=_parse(summary)
-    )
-
-
-def _parse(summary: str) -> Summary:
-    # The summary is for reports only: a torn one must not keep anybody out.
-    try:
-        return _decode_summary(summary)
-    except MsgspecError:
-        return Summary(state="unknown")

@@ -14,10 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, TypeVar
 
-from msgspec import MsgspecError, json
-
 from mfakit.errors import InvalidInputError, StoreConfigurationError, StoreUnavailableError
-from mfakit.storage import Page, StoredRecord, Summary
+from mfakit.storage import Page, StoredRecord
+from mfakit.storage.columns import decode_summary, encode_summary
 
 __all__ = ["AsyncValkeyStore", "Durability", "ValkeyStore"]
 
@@ -47,9 +46,6 @@ _NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
     "everysec": _KEPT | {"appendfsync": ("always", "everysec")},
     "unchecked": {},
 }
-
-_encode_summary = json.Encoder().encode
-_decode_summary = json.Decoder(Summary).decode
 
 
 class _Layout:
@@ -303,7 +299,7 @@ def _bytes(account_id: str) -> bytes:
 
 
 def _columns(new: StoredRecord) -> tuple[str, bytes, bytes]:
-    return str(new.revision), new.document, _encode_summary(new.summary)
+    return str(new.revision), new.document, encode_summary(new.summary)
 
 
 def _stored(account_id: str, columns: Sequence[bytes | None]) -> StoredRecord | None:
@@ -314,7 +310,7 @@ def _stored(account_id: str, columns: Sequence[bytes | None]) -> StoredRecord | 
         account_id=account_id,
         revision=int(revision),
         document=document or b"",  # torn: a document that does not verify, never "no account"
-        summary=_parse(summary),
+        summary=decode_summary(summary or b""),
     )
 
 
@@ -323,11 +319,3 @@ def _page(ids: Sequence[bytes], limit: int, rows: Sequence[Sequence[bytes | None
     found = [_stored(name, row) for name, row in zip(names, rows, strict=False)]
     records = tuple(one for one in found if one is not None)  # None: deleted since it was listed
     return Page(records, names[limit - 1] if len(ids) > limit else None)
-
-
-def _parse(summary: bytes | None) -> Summary:
-    # The summary is for reports only: a torn one must not keep anybody out.
-    try:
-        return _decode_summary(summary or b"")
-    except MsgspecError:
-        return Summary(state="unknown")
