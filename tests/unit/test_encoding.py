@@ -578,3 +578,16 @@ def test_ids_are_128_bits() -> None:
 
     assert encoding.generate_id(random) == "_" * 21 + "w"
     assert asked == [16]
+
+
+def test_only_spaces_and_hyphens_are_dropped_from_a_code() -> None:
+    assert encoding.parse_digits(Secret(b" 123-456 "), {6}) is not None
+    for typed in (b"X123456", b"123456X", b"12_3456", b"123.456"):
+        assert encoding.parse_digits(Secret(typed), {6}) is None
+
+
+def test_no_symbol_is_more_likely_than_another() -> None:
+    """Of 256 bytes 253 are eleven rounds of 23 letters; the other three would favour the first ones."""
+    letters = "abcdefghjkmnpqrstuvwxyz"
+    picked = encoding.pick_symbols(lambda _: bytes([252, 253, 1, 254, 255, 2]), letters, 3)
+    assert picked == "zbc"

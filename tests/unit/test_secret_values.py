@@ -272,3 +272,12 @@ def test_what_is_no_sign_in_is_no_truth_value(name: str) -> None:
     """`if mfa.begin_login(…):` lets nobody in."""
     with pytest.raises(TypeError, match="not a sign-in"):
         bool(RESULTS[name][0])
+
+
+def test_what_a_secret_says_of_itself() -> None:
+    secret = Secret(b"seed")
+    assert (repr(secret), str(secret), f"{secret}", f"{secret:>9}") == ("<Secret>",) * 4
+    with pytest.raises(TypeError, match=r"^A Secret cannot be compared\.$"):
+        secret == secret  # noqa: B015
+    with pytest.raises(TypeError, match=r"^A Secret cannot be pickled or copied\.$"):
+        pickle.dumps(secret)
