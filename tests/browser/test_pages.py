@@ -44,6 +44,7 @@ def test_every_page(person, axe, look):
     seen = []
     for who, name in every_page(lambda one: person(one, **LOOKS[look])):
         seen.append(name)
+        who.page.wait_for_load_state()  # a click comes back before the page is whole
         who.shot(f"{who.site.name}/{look}/{len(seen):02}-{name}")
         assert _findings(who.page, axe) == [], name
         assert who.page.locator("h1").count() == 1, name

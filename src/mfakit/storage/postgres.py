@@ -73,8 +73,8 @@ _TYPES = {"account_id": "text", "revision": "bigint", "document": "bytea", "summ
 # 40001 serialization failure, 40P01 deadlock: known not to have written.
 _LOST = frozenset({"40001", "40P01"})
 _DUPLICATE = frozenset({"23505"})
-# IF NOT EXISTS fails when another process creates the table at that moment.
-_CREATED_BY_ANOTHER = frozenset({"23505", "42P07"})
+# IF NOT EXISTS fails when another process creates table or row type at that moment.
+_CREATED_BY_ANOTHER = frozenset({"23505", "42710", "42P07"})
 # The server goes down, or has become a standby: a new connection may lead to another.
 _GONE = frozenset({"57P01", "57P02", "57P03", "25006"})
 # A read that lost a race meets the same rival again until that one has committed: wait, longer each

@@ -135,6 +135,8 @@ def _sqlite_name(error: Any) -> object:
 
 # 40001 serialization failure, 40P01 deadlock, 23505 unique violation.
 _SQLSTATES = _Failures(_sqlstate, frozenset({"40001", "40P01"}), frozenset({"23505"}))
+# PostgreSQL's IF NOT EXISTS fails when another process creates table or row type at that moment.
+_CREATED_BY_ANOTHER = frozenset({"42710", "42P07"})
 # 1020 changed since it was read, 1205 lock wait timeout, 1213 deadlock (and Galera's certification),
 # 1062 duplicate key.
 _ERRNOS = _Failures(_errno, frozenset({1020, 1205, 1213}), frozenset({1062}))
@@ -208,9 +210,9 @@ class _Rows:
 
         For tests and platforms without migrations. Raises `StoreUnavailableError`.
         """
-        # PostgreSQL's IF NOT EXISTS fails when another process creates it at that moment.
         statement = CreateTable(self._table, if_not_exists=True)
-        self._send(statement, {}, bool, known=self._failures.duplicate)
+        known = self._failures.duplicate | _CREATED_BY_ANOTHER
+        self._send(statement, {}, bool, known=known)
 
     def _read(self, statement: Executable, parameters: dict[str, Any]) -> Sequence[Row[Any]]:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
