@@ -68,7 +68,7 @@ def open_token(
         return None
     try:
         return msgpack.decode(payload, type=kind)
-    except MsgspecError:
+    except (MsgspecError, UnicodeDecodeError):
         return None
 
 
