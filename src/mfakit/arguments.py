@@ -1,6 +1,6 @@
-"""What a developer passes, parsed once: each becomes a value or `InvalidInputError`.
+"""What a call brings, parsed once. What a developer passes becomes a value or `InvalidInputError`.
 
-What a person or a client typed is parsed in `mfakit.core.encoding`.
+What a person or a client typed is only taken out of sight here; `mfakit.core` reads it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Literal
 from unicodedata import category, normalize
 
 from mfakit import errors
-from mfakit.core.encoding import PROTOCOLS, encode_utf8, parse_secret_text
 from mfakit.core.secret import Secret, Value
 
 __all__ = [
@@ -27,18 +26,21 @@ __all__ = [
     "parse_moment",
     "parse_networks",
     "parse_protocols",
+    "parse_secret_text",
     "require_page",
     "require_password",
 ]
 
 Method = Literal["totp", "recovery"]
 
+PROTOCOLS = ("imap", "pop3", "smtp", "sieve", "dav", "eas")
 ACTOR_CHARACTERS_MAX = 64
 REASON_CHARACTERS_MAX = 200
 PAGE_LIMIT_MAX = 10_000
 NETWORKS_MAX = 20
 ACCOUNT_ID_BYTES_MAX = 255
 LABEL_CHARACTERS_MAX = 64
+TEXT_CHARACTERS_MAX = 4096
 # Right-to-left overrides make one label look like another (Unicode TR 36 §2.8).
 _BIDI_CONTROLS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _EPOCH, _LAST_SECOND = datetime(1970, 1, 1, tzinfo=UTC), 253_402_300_799  # the end of 9999
@@ -92,6 +94,14 @@ class Authority(Value, frozen=True, kw_only=True):
 # ------------------------------------------------------------------------------------ parsing
 
 
+def parse_secret_text(value: object, *, characters_max: int = TEXT_CHARACTERS_MAX) -> Secret | None:
+    """Take untrusted text out of sight: UTF-8 in a `Secret`, None if it is no text or too long."""
+    if not isinstance(value, str) or len(value) > characters_max:
+        return None
+    encoded = _encode(value)
+    return None if encoded is None else Secret(encoded)
+
+
 def parse_account_id(value: object) -> str:
     """Return an account id: 1-255 UTF-8 bytes, no NUL, no lone surrogate; compared byte for byte.
 
@@ -99,7 +109,7 @@ def parse_account_id(value: object) -> str:
         InvalidInputError: It is not; pass the platform's stable opaque id.
     """
     if isinstance(value, str) and 0 < len(value) <= ACCOUNT_ID_BYTES_MAX and "\0" not in value:
-        encoded = encode_utf8(value)
+        encoded = _encode(value)
         if encoded is not None and len(encoded) <= ACCOUNT_ID_BYTES_MAX:
             return encoded.decode()  # a plain str: msgspec writes no subclass
     raise errors.InvalidInputError("account_id")
@@ -107,7 +117,7 @@ def parse_account_id(value: object) -> str:
 
 def parse_item_id(value: object) -> str:
     """Return the id of an item as a plain text; what is no id becomes one that names nothing."""
-    encoded = encode_utf8(value) if isinstance(value, str) else None
+    encoded = _encode(value) if isinstance(value, str) else None
     return "" if encoded is None else encoded.decode()
 
 
@@ -224,6 +234,14 @@ def require_page(cursor: str | None, limit: int, prefix: str) -> None:
         raise errors.InvalidInputError("cursor")
     if parse_secret_text(prefix) is None:
         raise errors.InvalidInputError("prefix")
+
+
+def _encode(value: str) -> bytes | None:
+    """Return UTF-8, None if the text has a lone surrogate."""
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        return None
 
 
 def _is_refused(character: str) -> bool:

@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 from mfakit import errors
 from mfakit.arguments import parse_label, require_page
 from mfakit.core.decision import CheckHash, CheckPassword, NewHashes
-from mfakit.core.sealing import Vault
+from mfakit.core.sealing import Proof, Vault
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Proof, open_token
 from mfakit.events import AuditEvent
 from mfakit.gate import HashGate
 from mfakit.hashing import Argon2Hasher, Hasher
@@ -99,7 +98,7 @@ class Driver:
         self._env = Environment(vault=vault, clock=clock)
 
     def _open_proof(self, token: Secret | None, session: Secret | None) -> Proof | None:
-        return open_token(Proof, token, self._env.vault, session)
+        return self._env.vault.open_token(Proof, token, session)
 
 
 class Tally:

@@ -6,7 +6,7 @@ counts.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from unicodedata import category
 
@@ -14,7 +14,15 @@ from attrs import field, frozen
 
 from mfakit.errors import InvalidInputError
 
-__all__ = ["OWNER_KINDS", "Audience", "AuditEvent", "ClientInfo", "EventKind", "parse_ip"]
+__all__ = [
+    "OWNER_KINDS",
+    "Audience",
+    "AuditEvent",
+    "ClientInfo",
+    "EventKind",
+    "parse_ip",
+    "to_datetime",
+]
 
 USER_AGENT_CHARACTERS_MAX = 256
 
@@ -154,3 +162,8 @@ class AuditEvent:
     def audience(self) -> Audience:
         """OWNER: send the owner a notice. AUDIT: log it."""
         return Audience.OWNER if self.kind in OWNER_KINDS else Audience.AUDIT
+
+
+def to_datetime(seconds: int) -> datetime:
+    """Return the aware UTC datetime of Unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC)

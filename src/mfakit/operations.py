@@ -16,30 +16,14 @@ from typing import Any, Generic, TypeVar
 
 from mfakit import errors, views
 from mfakit.arguments import Authority, EnrollmentRequest, LoginRequest, PasscodeRequest
-from mfakit.core import (
-    administration,
-    enrollment,
-    login,
-    mail_login,
-    management,
-    passcode,
-    recovery,
-)
+from mfakit.core import administration, enrollment, login, mail_login, passcode, recovery
+from mfakit.core.administration import AUTHENTICATORS, DEVICES, PASSCODES
 from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, NewHashes, Question
 from mfakit.core.encoding import generate_id
 from mfakit.core.guards import is_current_epoch, settle
-from mfakit.core.management import AUTHENTICATORS, DEVICES, PASSCODES
-from mfakit.core.record import (
-    Record,
-    blank_record,
-    decode_record,
-    document_key_id,
-    encode_record,
-    key_ids_of,
-)
-from mfakit.core.sealing import Vault
+from mfakit.core.record import Record, blank_record, decode_record
+from mfakit.core.sealing import Challenge, OfferPayload, Proof, Vault
 from mfakit.core.secret import Secret, Value
-from mfakit.core.tokens import Challenge, OfferPayload, Proof, open_token
 from mfakit.events import AuditEvent, ClientInfo
 from mfakit.policy import Policy
 from mfakit.provisioning import ImportedSecret
@@ -165,7 +149,7 @@ def _attempt(
             continue
         if decision.record is None:
             return Answer(outcome=decision.outcome, events=decision.events)
-        row = encode_record(decision.record, env.vault)
+        row = views.row_of(decision.record, env.vault)
         won = yield _write(account_id, row, stored, decision.events, lost)
         if won and settled is None:
             return Answer(outcome=decision.outcome)
@@ -284,7 +268,7 @@ def complete_login(
     request: LoginRequest,
     client: ClientInfo | None,
 ) -> Operation[SignedIn]:
-    challenge = open_token(Challenge, token, env.vault, request.bound_to)
+    challenge = env.vault.open_token(Challenge, token, request.bound_to)
     if challenge is None:
         return _refused(errors.ChallengeError())
 
@@ -304,7 +288,7 @@ def session_is_current(env: Environment, account_id: str, epoch: str) -> Operati
 def begin_enrollment(
     env: Environment, account_id: str, request: EnrollmentRequest, proof_token: Secret | None
 ) -> Operation[AuthenticatorOffer]:
-    proof = open_token(Proof, proof_token, env.vault, request.bound_to)
+    proof = env.vault.open_token(Proof, proof_token, request.bound_to)
 
     def decide(case: Case) -> Decision[AuthenticatorOffer]:
         return enrollment.decide_begin_enrollment(case, request, proof)
@@ -315,7 +299,7 @@ def begin_enrollment(
 def show_offer(
     env: Environment, token: Secret | None, bound_to: Secret | None
 ) -> Operation[AuthenticatorOffer]:
-    payload = open_token(OfferPayload, token, env.vault, bound_to)
+    payload = env.vault.open_token(OfferPayload, token, bound_to)
     if payload is None or token is None:
         return _refused(errors.OfferError())
 
@@ -332,7 +316,7 @@ def confirm_enrollment(
     bound_to: Secret | None,
     client: ClientInfo | None,
 ) -> Operation[Any]:
-    payload = open_token(OfferPayload, token, env.vault, bound_to)
+    payload = env.vault.open_token(OfferPayload, token, bound_to)
     if payload is None:
         return _refused(errors.OfferError())
 
@@ -345,7 +329,7 @@ def confirm_enrollment(
 def cancel_enrollment(
     env: Environment, token: Secret | None, bound_to: Secret | None
 ) -> Operation[None]:
-    payload = open_token(OfferPayload, token, env.vault, bound_to)
+    payload = env.vault.open_token(OfferPayload, token, bound_to)
     if payload is None:
         return _refused(errors.OfferError())
 
@@ -362,7 +346,7 @@ def remove_authenticator(
     env: Environment, account_id: str, authenticator_id: str, proof: Proof | None
 ) -> Operation[str]:
     def decide(case: Case) -> Decision[str]:
-        return management.decide_remove_authenticator(case, authenticator_id, proof)
+        return administration.decide_remove_authenticator(case, authenticator_id, proof)
 
     return _attempt(env, account_id, decide)
 
@@ -371,7 +355,7 @@ def rename_authenticator(
     env: Environment, account_id: str, authenticator_id: str, label: str
 ) -> Operation[None]:
     def decide(case: Case) -> Decision[None]:
-        return management.decide_rename(case, AUTHENTICATORS, authenticator_id, label)
+        return administration.decide_rename(case, AUTHENTICATORS, authenticator_id, label)
 
     return _attempt(env, account_id, decide)
 
@@ -384,13 +368,13 @@ def resync(
     proof: Proof | None,
 ) -> Operation[None]:
     def decide(case: Case) -> Decision[None]:
-        return management.decide_resync(case, authenticator_id, codes, proof)
+        return administration.decide_resync(case, authenticator_id, codes, proof)
 
     return _attempt(env, account_id, decide)
 
 
 def disable(env: Environment, account_id: str, proof: Proof | None) -> Operation[str]:
-    return _attempt(env, account_id, lambda case: management.decide_disable(case, proof))
+    return _attempt(env, account_id, lambda case: administration.decide_disable(case, proof))
 
 
 def regenerate_recovery_codes(
@@ -425,20 +409,20 @@ def rename_passcode(
     env: Environment, account_id: str, passcode_id: str, label: str
 ) -> Operation[None]:
     def decide(case: Case) -> Decision[None]:
-        return management.decide_rename(case, PASSCODES, passcode_id, label)
+        return administration.decide_rename(case, PASSCODES, passcode_id, label)
 
     return _attempt(env, account_id, decide)
 
 
 def revoke_passcode(env: Environment, account_id: str, passcode_id: str) -> Operation[int]:
     def decide(case: Case) -> Decision[int]:
-        return management.decide_revoke(case, PASSCODES, passcode_id)
+        return administration.decide_revoke(case, PASSCODES, passcode_id)
 
     return _attempt(env, account_id, decide)
 
 
 def revoke_all_passcodes(env: Environment, account_id: str) -> Operation[int]:
-    return _attempt(env, account_id, management.decide_revoke_all_passcodes)
+    return _attempt(env, account_id, administration.decide_revoke_all_passcodes)
 
 
 def authenticate_client(
@@ -472,14 +456,14 @@ def rename_trusted_device(
     env: Environment, account_id: str, device_id: str, label: str
 ) -> Operation[None]:
     def decide(case: Case) -> Decision[None]:
-        return management.decide_rename(case, DEVICES, device_id, label)
+        return administration.decide_rename(case, DEVICES, device_id, label)
 
     return _attempt(env, account_id, decide)
 
 
 def revoke_trusted_device(env: Environment, account_id: str, device_id: str) -> Operation[int]:
     def decide(case: Case) -> Decision[int]:
-        return management.decide_revoke(case, DEVICES, device_id)
+        return administration.decide_revoke(case, DEVICES, device_id)
 
     return _attempt(env, account_id, decide)
 
@@ -488,7 +472,7 @@ def revoke_other_devices(
     env: Environment, account_id: str, keep: Secret | None, device_id: Secret | None
 ) -> Operation[int]:
     def decide(case: Case) -> Decision[int]:
-        return management.decide_revoke_other_devices(case, keep, device_id)
+        return administration.decide_revoke_other_devices(case, keep, device_id)
 
     return _attempt(env, account_id, decide)
 
@@ -497,10 +481,7 @@ def revoke_other_devices(
 
 
 def status(env: Environment, account_id: str) -> Operation[Status]:
-    def view(case: Case, stored: StoredRecord | None) -> Status:
-        return views.status(case, None if stored is None else document_key_id(stored))
-
-    return _read(env, account_id, view)
+    return _read(env, account_id, views.status)
 
 
 def history(env: Environment, account_id: str) -> Operation[tuple[HistoryItem, ...]]:
@@ -565,11 +546,11 @@ def rotate_keys(env: Environment, account_id: str) -> Operation[tuple[bool, tupl
             return Answer(outcome=(False, ()))
         record = _decode(env, stored, account_id)
         case = Case(record=record, now=_now(env), policy=policy, vault=env.vault)
-        met = key_ids_of(record, document_key_id(stored))
+        met = views.key_ids_of(record, stored.document)
         decision = administration.decide_rotate(case, met)
         if decision.record is None:
             return Answer(outcome=(False, met))
-        row = encode_record(decision.record, env.vault)
+        row = views.row_of(decision.record, env.vault)
         if (yield _write(account_id, row, stored, decision.events, lost)):
             return Answer(outcome=(True, met))
     raise errors.ContentionError

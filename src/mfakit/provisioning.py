@@ -16,6 +16,7 @@ __all__ = [
     "ImportedSecret",
     "build_uri",
     "decode_base32",
+    "encode_base32",
     "parse_account_name",
     "parse_secret_or_uri",
     "split_uri",
@@ -113,6 +114,13 @@ def _parse_uri(text: Secret) -> ImportedSecret | None:
     if secret is None or algorithm not in SECRET_BYTES or digits is None or period is None:
         return None
     return ImportedSecret(secret=secret, algorithm=algorithm, digits=digits, period_seconds=period)
+
+
+def encode_base32(data: Secret) -> str:
+    """Return base32 without padding, as apps show and type it (RFC 4648 §6)."""
+    from base64 import b32encode
+
+    return b32encode(data.reveal()).rstrip(b"=").decode()
 
 
 def decode_base32(text: Secret) -> Secret | None:

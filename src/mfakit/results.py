@@ -28,6 +28,21 @@ class _NotASignIn:
         )
 
 
+# RFC 8176, by the method of a sign-in. A trusted device is no factor of its own; a recovery code is
+# no "otp".
+AMR = {
+    "password": ("pwd",),
+    "trusted_device": ("pwd",),
+    "totp": ("pwd", "otp", "mfa"),
+    "recovery": ("pwd", "mfa"),
+}
+
+
+def in_groups(text: str, separator: str = " ") -> str:
+    """Return a text in groups of four, easier to type."""
+    return separator.join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
 @frozen(kw_only=True)
 class SignedIn:
     """The person is signed in. Keep `epoch` in the session and ask `session_is_current` with it.
@@ -138,8 +153,7 @@ class AuthenticatorOffer:
     @property
     def secret_groups(self) -> str:
         """The key in groups of four, easier to type."""
-        text = self.secret_text
-        return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
+        return in_groups(self.secret_text)
 
     def qr_svg(self, *, scale: int = 4) -> str:
         """Return the QR code as an inline SVG element (needs the extra `qr`)."""

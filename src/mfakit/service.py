@@ -23,9 +23,9 @@ from mfakit.arguments import (
     parse_moment,
     parse_networks,
     parse_protocols,
+    parse_secret_text,
     require_password,
 )
-from mfakit.core.encoding import parse_secret_text
 from mfakit.driver import BlockingDriver
 from mfakit.events import ClientInfo
 from mfakit.operations import Operation

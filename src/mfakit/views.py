@@ -1,4 +1,4 @@
-"""How an account is shown in lists and reports. Decides nothing; holds no secret."""
+"""How an account is shown: its row beside the document, lists, reports. Decides nothing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from datetime import datetime
 
 from mfakit.core.decision import Case
 from mfakit.core.devices import expires_at, find_device, living_devices
-from mfakit.core.encoding import to_datetime
 from mfakit.core.guards import is_required_now
 from mfakit.core.lifecycle import Ability
 from mfakit.core.passcode import find_passcode, parse_passcode
-from mfakit.core.record import Authenticator, Passcode, Record, key_ids_of
-from mfakit.core.sealing import NONCE_BYTES
+from mfakit.core.record import Authenticator, Passcode, Record, document_key_id, encode_record
+from mfakit.core.sealing import NONCE_BYTES, Vault
 from mfakit.core.secret import Secret
 from mfakit.core.throttle import retry_at
+from mfakit.events import to_datetime
 from mfakit.provisioning import SECRET_BYTES_LEAST
 from mfakit.results import (
     AccountSummary,
@@ -23,13 +23,15 @@ from mfakit.results import (
     Status,
     TrustedDeviceInfo,
 )
-from mfakit.rows import StoredRecord
+from mfakit.rows import StoredRecord, Summary
 
 __all__ = [
     "account_summary",
     "described_passcode",
     "history_items",
+    "key_ids_of",
     "passcode_infos",
+    "row_of",
     "status",
     "trusted_device_infos",
 ]
@@ -37,7 +39,37 @@ __all__ = [
 TAG_BYTES = 16  # of AES-GCM
 
 
-def status(case: Case, document_key_id: str | None) -> Status:
+def row_of(record: Record, vault: Vault) -> StoredRecord:
+    """Return the row of a record, the summary for reports in it. Raises as `encode_record` does."""
+    document = encode_record(record, vault)
+    summary = Summary(
+        state=record.state.value,
+        enrolled_at=record.enrolled_at,
+        authenticators=len(record.authenticators),
+        recovery_codes_left=record.recovery_codes_left,
+        passcodes=len(record.passcodes),
+        trusted_devices=len(record.devices),
+        last_login_at=record.last_login_at,
+        key_ids=key_ids_of(record, document),
+    )
+    return StoredRecord(
+        account_id=record.account_id, revision=record.revision, document=document, summary=summary
+    )
+
+
+def key_ids_of(record: Record, document: bytes) -> tuple[str, ...]:
+    """Return the ids of all keys that sealed a part of a record, its document's own included."""
+    sealed = [part.sealed_secret for part in record.authenticators]
+    sealed += [part.sealed_hash for part in record.passcodes]
+    sealed += [record.offer.authenticator.sealed_secret] if record.offer else []
+    sealed += [one for one in record.recovery.sealed_hashes if one] if record.recovery else []
+    tagged_by = document_key_id(document)
+    own = f"{tagged_by}."
+    others = {one.partition(".")[0] for one in sealed if not one.startswith(own)}
+    return tuple(sorted({tagged_by, *others}))
+
+
+def status(case: Case, stored: StoredRecord | None) -> Status:
     """Return where an account stands."""
     record, policy = case.record, case.policy
     return Status(
@@ -57,7 +89,7 @@ def status(case: Case, document_key_id: str | None) -> Status:
         passcodes=len(record.passcodes),
         trusted_devices=len(living_devices(case)),
         epoch=record.epoch,
-        key_ids=key_ids_of(record, document_key_id) if document_key_id else (),
+        key_ids=key_ids_of(record, stored.document) if stored else (),
     )
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from mfakit.core.encoding import encode_base32, parse_secret_text
+from mfakit.arguments import parse_secret_text
 from mfakit.errors import ConfigurationError
 from mfakit.migration import FORMATS, BadRow, Row, Source
 from mfakit.migration.rows import Reading
-from mfakit.provisioning import build_uri, parse_secret_or_uri
+from mfakit.provisioning import build_uri, encode_base32, parse_secret_or_uri
 
 from .target import Target
 

@@ -7,11 +7,11 @@ import re
 from msgspec.structs import replace as changed
 
 from mfakit import CodeRequired, SignedIn
+from mfakit.arguments import parse_secret_text
 from mfakit.core import record as record_module
-from mfakit.core.encoding import parse_secret_text
-from mfakit.core.record import Record, decode_record, encode_record
+from mfakit.core.record import Record, decode_record
+from mfakit.core.sealing import Challenge, OfferPayload, Payload, Proof
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Challenge, OfferPayload, Payload, Proof, open_token
 from mfakit.errors import (
     ChallengeError,
     KeyUnavailableError,
@@ -22,6 +22,7 @@ from mfakit.errors import (
     WrongCodeError,
 )
 from mfakit.storage import StoredRecord
+from mfakit.views import row_of
 
 from .platform import ANN, Platform
 from .target import Target, as_text, attempt, require_static
@@ -47,7 +48,7 @@ def token() -> Target:
             (kind, bound_to)
             for kind in (Challenge, Proof, OfferPayload)
             for bound_to in (None, "session")
-            if open_token(kind, parse_secret_text(text), ann.vault, _secret(bound_to)) is not None
+            if ann.vault.open_token(kind, parse_secret_text(text), _secret(bound_to)) is not None
         }
         assert opened == ({issued[text]} if text in issued else set())
         _use(ann, text, is_challenge=issued.get(text) == (Challenge, None))
@@ -145,9 +146,9 @@ def body() -> Target:
         if record is None:
             return False
         _require_consistent(record)
-        written = encode_record(record, ann.vault)
+        written = row_of(record, ann.vault)
         assert decode_record(written, ann.vault) == record
-        assert encode_record(decode_record(written, ann.vault), ann.vault) == written
+        assert row_of(decode_record(written, ann.vault), ann.vault) == written
         _use_record(ann, row, record)
         return True
 

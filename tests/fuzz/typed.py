@@ -6,12 +6,19 @@ import re
 from hmac import compare_digest
 from urllib.parse import unquote_plus
 
-from mfakit.core.encoding import encode_base32, parse_digits, parse_secret_text
+from mfakit.arguments import parse_secret_text
+from mfakit.core.encoding import parse_digits
 from mfakit.core.passcode import format_passcode, parse_passcode
 from mfakit.core.recovery import parse_recovery_code
 from mfakit.core.secret import Secret
 from mfakit.errors import CredentialRefusedError, InvalidInputError, WrongCodeError
-from mfakit.provisioning import ImportedSecret, build_uri, decode_base32, parse_secret_or_uri
+from mfakit.provisioning import (
+    ImportedSecret,
+    build_uri,
+    decode_base32,
+    encode_base32,
+    parse_secret_or_uri,
+)
 
 from .platform import ANN, Platform
 from .target import Target, as_text, attempt

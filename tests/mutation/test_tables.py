@@ -25,13 +25,22 @@ import test_lifecycle as lifecycle
 from mfakit import ASVS_5, DEFAULT, NIST_800_63B, Policy
 from mfakit.core.lifecycle import ALLOWED, TRANSITIONS, Ability, Event, State
 from mfakit.core.record import Throttle
-from mfakit.core.tokens import Challenge, OfferPayload, Proof
+from mfakit.core.sealing import Challenge, OfferPayload, Proof
 from mfakit.errors import PolicyError
 from mfakit.policy import LIMITS
 
 MODULES = [
     *(f"core.{one.name}" for one in pkgutil.iter_modules(mfakit.core.__path__)),
-    *("operations", "service", "arguments", "events", "hashing", "keyring", "provisioning"),
+    *(
+        "operations",
+        "service",
+        "arguments",
+        "events",
+        "hashing",
+        "keyring",
+        "provisioning",
+        "results",
+    ),
     *("mail.logins", "mail.http"),
 ]
 ELSEWHERE = {"core.lifecycle"}  # TRANSITIONS, ALLOWED and the groups of states: below
@@ -73,8 +82,6 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "core.devices": {"ID_BYTES": 16, "SECRET_BYTES": 32, "DAY_SECONDS": 86_400},
     "core.encoding": {
-        "PROTOCOLS": ("imap", "pop3", "smtp", "sieve", "dav", "eas"),
-        "TEXT_CHARACTERS_MAX": 4096,
         "_TO_URL_SAFE": _translation(**{"+": "-", "/": "_"}),
         "_FROM_URL_SAFE": _translation(**{"-": "+", "_": "/", "+": "!", "/": "!"}),
     },
@@ -84,18 +91,9 @@ TABLES: dict[str, dict[str, Any]] = {
         "_THROTTLES": {"totp": "code_throttle", "recovery": "recovery_throttle"},
         "_ABILITIES": {"totp": "use_code", "recovery": "use_recovery_code"},
     },
-    "core.login": {
-        "SPENT_CHALLENGES_MAX": 32,
-        "TRUSTED_DEVICE": "trusted_device",
-        "_AMR": {  # RFC 8176 §2
-            "password": ("pwd",),
-            "trusted_device": ("pwd",),
-            "totp": ("pwd", "otp", "mfa"),
-            "recovery": ("pwd", "mfa"),
-        },
-    },
+    "core.login": {"SPENT_CHALLENGES_MAX": 32, "TRUSTED_DEVICE": "trusted_device"},
     "core.mail_login": {"PASSCODE": "passcode", "PASSWORD_AND_CODE": "password+code"},
-    "core.management": {
+    "core.administration": {
         "RESYNC_STEPS": 20,
         "AUTHENTICATORS": "authenticators",
         "PASSCODES": "passcodes",
@@ -137,19 +135,27 @@ TABLES: dict[str, dict[str, Any]] = {
         "TOKEN_CHARACTERS_MAX": 512,
         "_CIPHERS_REMEMBERED": 1024,
         "_TOKEN_VERSION": 1,
+        "CLOCK_SKEW_SECONDS": 60,
+        "_KINDS": {Challenge: b"challenge", Proof: b"proof", OfferPayload: b"offer"},
     },
     "core.throttle": {"DAY_SECONDS": 86_400, "DAYS_COUNTED": 30},
-    "core.tokens": {
-        "CLOCK_SKEW_SECONDS": 60,
-        "KINDS": {Challenge: "challenge", Proof: "proof", OfferPayload: "offer"},
-    },
     "core.totp": {
         "_HASHES": {"SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"},
         "_MODULUS": {6: 1_000_000, 7: 10_000_000, 8: 100_000_000},
         "_FORMAT": {6: b"%06d", 7: b"%07d", 8: b"%08d"},
     },
     "operations": {"CLOCK_END": 253_000_000_000, "LOST_WRITES_MAX": 8},
+    "results": {
+        "AMR": {  # RFC 8176 §2
+            "password": ("pwd",),
+            "trusted_device": ("pwd",),
+            "totp": ("pwd", "otp", "mfa"),
+            "recovery": ("pwd", "mfa"),
+        }
+    },
     "arguments": {
+        "PROTOCOLS": ("imap", "pop3", "smtp", "sieve", "dav", "eas"),
+        "TEXT_CHARACTERS_MAX": 4096,
         "ACTOR_CHARACTERS_MAX": 64,
         "REASON_CHARACTERS_MAX": 200,
         "PAGE_LIMIT_MAX": 10_000,

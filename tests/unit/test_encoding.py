@@ -18,6 +18,7 @@ from mfakit.core.passcode import parse_passcode
 from mfakit.core.recovery import parse_recovery_code
 from mfakit.core.secret import Secret
 from mfakit.errors import InvalidInputError
+from mfakit.events import to_datetime
 
 NOT_TEXT: list[Any] = [
     None,
@@ -35,7 +36,7 @@ LONE = "123\ud800456"
 
 
 def _digits(text: object, lengths: tuple[int, ...] = (6,)) -> bytes | None:
-    found = encoding.parse_digits(encoding.parse_secret_text(text), lengths)
+    found = encoding.parse_digits(arguments.parse_secret_text(text), lengths)
     return None if found is None else found.reveal()
 
 
@@ -45,13 +46,13 @@ def _digits(text: object, lengths: tuple[int, ...] = (6,)) -> bytes | None:
 @pytest.mark.parametrize("value", [*NOT_TEXT, HUGE, LONE, "a" * 4097], ids=lambda one: str(one)[:9])
 def test_what_is_no_text_becomes_none(value: object) -> None:
     """No exception, whatever a framework hands over."""
-    assert encoding.parse_secret_text(value) is None
+    assert arguments.parse_secret_text(value) is None
 
 
 @pytest.mark.parametrize("text", ["", "a", "ä\0\n", "🙂" * 4096])
 def test_text_is_kept_as_utf_8(text: str) -> None:
     """Passwords may hold anything, and go on unchanged."""
-    found = encoding.parse_secret_text(text)
+    found = arguments.parse_secret_text(text)
     assert found is not None
     assert found.reveal() == text.encode("utf-8")
 
@@ -137,7 +138,7 @@ def test_digits_are_ascii_or_none(text: str) -> None:
 )
 def test_a_passcode_as_phones_type_it(text: str, selector: str) -> None:
     """Case, spaces and hyphens are ignored."""
-    parsed = parse_passcode(encoding.parse_secret_text(text))
+    parsed = parse_passcode(arguments.parse_secret_text(text))
     assert parsed is not None
     assert parsed[0] == selector
     assert parsed[1].reveal() == b"abcdefghjkmnpqrs"
@@ -166,7 +167,7 @@ def test_a_passcode_as_phones_type_it(text: str, selector: str) -> None:
 )
 def test_what_is_no_passcode(text: object) -> None:
     """Anything else is no passcode, and no exception."""
-    assert parse_passcode(encoding.parse_secret_text(text)) is None
+    assert parse_passcode(arguments.parse_secret_text(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_what_is_no_passcode(text: object) -> None:
 )
 def test_a_recovery_code_as_people_type_it(text: str, slot: int, code: bytes) -> None:
     """Case and gaps are ignored, and look-alikes read as Crockford says."""
-    parsed = parse_recovery_code(encoding.parse_secret_text(text))
+    parsed = parse_recovery_code(arguments.parse_secret_text(text))
     assert parsed is not None
     assert parsed[0] == slot
     assert parsed[1].reveal() == code
@@ -207,7 +208,7 @@ def test_a_recovery_code_as_people_type_it(text: str, slot: int, code: bytes) ->
 )
 def test_what_is_no_recovery_code(text: object) -> None:
     """Anything else is no recovery code, and no exception."""
-    assert parse_recovery_code(encoding.parse_secret_text(text)) is None
+    assert parse_recovery_code(arguments.parse_secret_text(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -429,7 +430,7 @@ def test_what_is_no_moment(value: object) -> None:
 
 def test_seconds_become_utc() -> None:
     """And come back as aware UTC."""
-    assert encoding.to_datetime(1_800_000_000) == datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
+    assert to_datetime(1_800_000_000) == datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
 
 
 # ----------------------------------------------------------------------------------------- base64
@@ -493,7 +494,7 @@ def _base32(text: str) -> bytes | None:
 @pytest.mark.parametrize(("data", "text"), RFC_4648_BASE32)
 def test_rfc_4648_base32(data: bytes, text: str) -> None:
     """The vectors of RFC 4648 §10 without padding, typed in every usual way."""
-    assert encoding.encode_base32(Secret(data)) == text
+    assert provisioning.encode_base32(Secret(data)) == text
     spaced = " ".join(text[place : place + 4] for place in range(0, len(text), 4))
     padded = text + "=" * (-len(text) % 8)
     for typed in (text, text.lower(), spaced, padded, spaced.replace(" ", "-"), f"\t{text} "):
@@ -514,7 +515,7 @@ def test_what_is_no_base32(text: str) -> None:
 @given(st.binary(min_size=1, max_size=160))
 def test_base32_comes_back(data: bytes) -> None:
     """Python's own encoder says the same, padding aside."""
-    text = encoding.encode_base32(Secret(data))
+    text = provisioning.encode_base32(Secret(data))
     assert text == base64.b32encode(data).decode().rstrip("=")
     assert _base32(text) == data
 

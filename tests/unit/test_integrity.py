@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from mfakit import MFA, KeyRing, Policy
 from mfakit.core.encoding import encode_base64
-from mfakit.core.record import decode_record, encode_record
-from mfakit.core.sealing import Vault
+from mfakit.core.record import decode_record
+from mfakit.core.sealing import Challenge, Proof, Vault
 from mfakit.core.secret import Secret
 from mfakit.errors import (
     ChallengeError,
@@ -25,6 +25,7 @@ from mfakit.errors import (
 )
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, VirtualAuthenticator
+from mfakit.views import row_of
 from world import START, World
 
 KEY = bytes(range(32))
@@ -77,7 +78,7 @@ def test_a_sealed_part_of_a_record_opens_only_in_its_own_place() -> None:
         recovery=replace(record.recovery, sealed_hashes=(hashes[1], hashes[0], *hashes[2:])),
     )
     moved = replace(moved, revision=record.revision + 1)
-    assert world.store.replace(encode_record(moved, vault), expected=record.revision)
+    assert world.store.replace(row_of(moved, vault), expected=record.revision)
     calls: list[Any] = [
         lambda: world.mfa.verify_code("ann", world.code(ann.app, 1)),
         lambda: world.client("ann", mail[0]),
@@ -151,7 +152,7 @@ def test_a_secret_opens_only_with_its_own_parameters(changed: dict[str, Any]) ->
     (phone,) = record.authenticators
     altered = replace(phone, last_step=-1, **changed)
     other = replace(record, authenticators=(altered,), revision=record.revision + 1)
-    row = encode_record(other, world.mfa._env.vault)
+    row = row_of(other, world.mfa._env.vault)
     assert world.store.replace(row, expected=record.revision)
     with pytest.raises(RecordIntegrityError):
         world.mfa.verify_code("ann", "7" * altered.digits)
@@ -161,25 +162,25 @@ def test_a_secret_opens_only_with_its_own_parameters(changed: dict[str, Any]) ->
 def test_a_token_opens_only_as_what_it_is() -> None:
     """Another kind, binding or realm, or one changed character: it is no token."""
     bound = Secret(b"session")
-    token = _vault().seal_token("challenge", b"payload", bound)
-    opened = _vault().open_token("challenge", Secret(token.encode()), bound)
-    assert opened == b"payload"
+    payload = Challenge(account_id="ann", epoch="e", issued_at=5, lifetime_seconds=300, id="i")
+    token = _vault().seal_token(payload, bound)
+    assert _vault().open_token(Challenge, Secret(token.encode()), bound) == payload
     for kind, realm, binding in (
-        ("proof", "mail", bound),
-        ("challenge", "other", bound),
-        ("challenge", "mail", None),
-        ("challenge", "mail", Secret(b"sessiom")),
+        (Proof, "mail", bound),
+        (Challenge, "other", bound),
+        (Challenge, "mail", None),
+        (Challenge, "mail", Secret(b"sessiom")),
     ):
         assert _vault(realm).open_token(kind, Secret(token.encode()), binding) is None
     for place in range(len(token)):
         other = "A" if token[place] != "A" else "B"
         changed = token[:place] + other + token[place + 1 :]
-        assert _vault().open_token("challenge", Secret(changed.encode()), bound) is None
+        assert _vault().open_token(Challenge, Secret(changed.encode()), bound) is None
     for garbage in (b"", b"A", b"AQ", b"Af__", b"x" * 513, "é".encode(), b"AQEx"):
-        assert _vault().open_token("challenge", Secret(garbage), bound) is None
-    assert _vault().open_token("challenge", None, bound) is None
+        assert _vault().open_token(Challenge, Secret(garbage), bound) is None
+    assert _vault().open_token(Challenge, None, bound) is None
     foreign = encode_base64(b"\x01\x01\xff" + bytes(40))  # a key id that is no ASCII
-    assert _vault().open_token("challenge", Secret(foreign.encode()), bound) is None
+    assert _vault().open_token(Challenge, Secret(foreign.encode()), bound) is None
 
 
 def test_tokens_fit_a_cookie() -> None:
@@ -254,7 +255,7 @@ def test_a_tagged_body_that_is_no_record(body: bytes) -> None:
 def test_a_record_in_contradiction_with_itself_does_not_open(world: World) -> None:
     """Off with an authenticator, on without one, an offer in the wrong state: fail closed."""
     from mfakit.core.lifecycle import State
-    from mfakit.core.record import encode_record
+    from mfakit.views import row_of
 
     world.enroll("ann")
     row = world.row("ann")
@@ -269,16 +270,14 @@ def test_a_record_in_contradiction_with_itself_does_not_open(world: World) -> No
         replace(record, revision=5),
     ]
     for one in wrong:
-        contradicting = replace(
-            encode_record(one, vault), account_id="ann", revision=record.revision
-        )
+        contradicting = replace(row_of(one, vault), account_id="ann", revision=record.revision)
         with pytest.raises(RecordIntegrityError):
             decode_record(contradicting, vault)
 
 
 def test_too_long_a_history_is_shortened_and_too_much_else_refused(world: World) -> None:
     """A document stays within 64 KiB: history gives way, nothing else is dropped."""
-    from mfakit.core.record import HistoryEntry, encode_record
+    from mfakit.core.record import HistoryEntry
 
     world.enroll("ann")
     row = world.row("ann")
@@ -286,12 +285,12 @@ def test_too_long_a_history_is_shortened_and_too_much_else_refused(world: World)
     vault = world.mfa._env.vault
     record = decode_record(row, vault)
     entry = HistoryEntry(kind="x", at=1, revision=1, reason="é" * 500)
-    long = encode_record(replace(record, history=(entry,) * 99), vault)
+    long = row_of(replace(record, history=(entry,) * 99), vault)
     assert len(long.document) <= 65_536
     assert 10 < len(decode_record(long, vault).history) < 99
     many = tuple(replace(record.authenticators[0], label="é" * 512) for _ in range(99))
     with pytest.raises(LimitReachedError):
-        encode_record(replace(record, authenticators=many), vault)
+        row_of(replace(record, authenticators=many), vault)
 
 
 def test_reset_and_forget_work_on_what_does_not_open(world: World) -> None:

@@ -11,9 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mfakit import AuthenticatorOffer, Policy
-from mfakit.core.encoding import parse_secret_text, to_datetime
+from mfakit.arguments import parse_secret_text
 from mfakit.core.secret import Secret
 from mfakit.errors import InvalidInputError, PolicyError
+from mfakit.events import to_datetime
 from mfakit.provisioning import ImportedSecret, build_uri, parse_account_name, parse_secret_or_uri
 from mfakit.results import OfferToken
 from mfakit.testing import VirtualAuthenticator

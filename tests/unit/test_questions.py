@@ -8,14 +8,13 @@ import pytest
 from unit_world import World, vault_of
 
 from mfakit import KeyRing, Policy
-from mfakit.core import management
+from mfakit.core import administration, factors
 from mfakit.core.decision import Case, CheckHash, NewHashes, note
 from mfakit.core.passcode import question_of
 from mfakit.core.record import blank_record
 from mfakit.core.recovery import question_of as recovery_question
-from mfakit.core.sealing import Vault
+from mfakit.core.sealing import Proof, Vault, is_alive
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Proof, is_alive
 from mfakit.events import EventKind
 
 POLICY = Policy(argon2_time_cost=3, passcode_memory_seconds=60)
@@ -74,9 +73,9 @@ def test_of_several_pairs_in_a_row_the_nearest_to_now_is_meant(
 ) -> None:
     """Codes repeat by chance; a clock is rather off a little than much. Now is step 12."""
     found = iter((firsts, seconds))
-    monkeypatch.setattr(management, "match_steps", lambda *_: next(found))
+    monkeypatch.setattr(factors, "match_steps", lambda *_: next(found))
     unread: Any = None
-    assert management._second_of_pair(unread, unread, unread, unread, 12) == step
+    assert administration._second_of_pair(unread, unread, unread, unread, 12) == step
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from mfakit import ClientInfo
 from mfakit.arguments import Authority, EnrollmentRequest, LoginRequest
 from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, NewHashes
 from mfakit.core.factors import Accepted
+from mfakit.core.sealing import Challenge, OfferPayload, Proof
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Challenge, OfferPayload, Proof
 from mfakit.operations import Answer, GetPolicy, Load, Verdict, Write
 from mfakit.policy import DEFAULT
 from mfakit.provisioning import ImportedSecret

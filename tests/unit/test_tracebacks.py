@@ -575,21 +575,21 @@ def test_an_impatient_owner_of_the_record_limit() -> None:
     """A document that would not fit is refused without showing the codes that were made for it."""
     from msgspec.structs import replace
 
-    from mfakit.core.record import encode_record
+    from mfakit.views import row_of
 
     world = World()
     owner = world.owner()
     record, vault = world.record(), world.mfa._env.vault
     filler = replace(record.authenticators[0], label="l" * 512)
-    room = (65_536 - 256 - len(encode_record(replace(record, history=()), vault).document)) // 900
+    room = (65_536 - 256 - len(row_of(replace(record, history=()), vault).document)) // 900
     while True:
         big = replace(record, authenticators=(*record.authenticators, *[filler] * room), history=())
         try:
-            row = encode_record(big, vault)
+            row = row_of(big, vault)
         except MFAKitError:
             break
         room += 1
-    row = encode_record(replace(big, authenticators=big.authenticators[:-1]), vault)
+    row = row_of(replace(big, authenticators=big.authenticators[:-1]), vault)
     world.store._rows["ann"] = row
     device = [replace(record.devices[0], label="d" * 512) for _ in range(4)]
     assert len(device) == 4

@@ -1,22 +1,45 @@
-"""What operators and the platform's own events do to an account."""
+"""What changes an account beside sign-in and set-up: its owner, an operator, the platform's events.
+
+Authenticators change only on a proof of the highest level that the account can give (ASVS 7.5.1).
+"""
 
 from __future__ import annotations
 
 from hmac import compare_digest
+from typing import Any
 
 from msgspec.structs import asdict, replace
 
 from mfakit import errors
 from mfakit.arguments import Authority
-from mfakit.core import passcode, recovery
+from mfakit.core import factors, passcode, recovery
 from mfakit.core.decision import NO_FAILURES, Case, Decision, note
+from mfakit.core.devices import find_device
+from mfakit.core.encoding import parse_digits
 from mfakit.core.enrollment import added, check_new_authenticator
-from mfakit.core.factors import new_authenticator, open_secret, secret_context
-from mfakit.core.lifecycle import Event, next_state
-from mfakit.core.record import Authenticator, Passcode, RecoverySet
+from mfakit.core.guards import check_change
+from mfakit.core.lifecycle import Ability, Event, next_state
+from mfakit.core.record import Authenticator, Item, Passcode, find_item, with_item, without_item
+from mfakit.core.sealing import Proof
+from mfakit.core.secret import Secret
+from mfakit.core.throttle import cleared
+from mfakit.core.totp import time_step
 from mfakit.events import AuditEvent, EventKind
 from mfakit.provisioning import ImportedSecret
 from mfakit.results import AuthenticatorAdded
+
+RESYNC_STEPS = 20
+AUTHENTICATORS, PASSCODES, DEVICES = "authenticators", "passcodes", "devices"
+
+_RENAMED = {
+    AUTHENTICATORS: EventKind.AUTHENTICATOR_RENAMED,
+    PASSCODES: EventKind.PASSCODE_RENAMED,
+    DEVICES: EventKind.DEVICE_RENAMED,
+}
+_REVOKED = {PASSCODES: EventKind.PASSCODE_REVOKED, DEVICES: EventKind.DEVICE_REVOKED}
+
+
+# ----------------------------------------- what operators and the platform's own events do
 
 
 def decide_open_account(case: Case) -> Decision[bool]:
@@ -64,7 +87,7 @@ def decide_import(
     if error := _check_import(case, imported):
         return case.refuse(error)
     record = case.record
-    live = new_authenticator(case, label, imported.secret, imported)
+    live = factors.new_authenticator(case, label, imported.secret, imported)
     changes = case.move(Event.IMPORTED) | {"authenticators": (*record.authenticators, live)}
     if record.is_off:
         changes |= {"enrolled_at": case.now, "reenroll": False}
@@ -78,7 +101,7 @@ def _check_import(case: Case, imported: ImportedSecret) -> errors.MFAKitError | 
         return errors.PasswordChangeRequiredError()
     if next_state(record.state, Event.IMPORTED) is None:
         return errors.NotAllowedNowError()
-    held = [open_secret(case, one).reveal() for one in record.authenticators]
+    held = [factors.open_secret(case, one).reveal() for one in record.authenticators]
     if any([compare_digest(one, imported.secret.reveal()) for one in held]):
         return errors.DuplicateSecretError()
     return check_new_authenticator(case, None)
@@ -93,32 +116,143 @@ def decide_rotate(case: Case, key_ids: tuple[str, ...]) -> Decision[bool]:
     if key_ids == (case.vault.newest,):
         return case.answer(False)
     offer, codes = record.offer, record.recovery
+    codes_anew = codes and tuple(
+        [
+            sealed and _anew(case, sealed, recovery.hash_context(record, codes.id, slot))
+            for slot, sealed in enumerate(codes.sealed_hashes)
+        ]
+    )
     changes = {
         "authenticators": tuple([_authenticator(case, one) for one in record.authenticators]),
         "offer": offer and replace(offer, authenticator=_authenticator(case, offer.authenticator)),
-        "recovery": codes and _recovery_set(case, codes),
+        "recovery": codes and replace(codes, sealed_hashes=codes_anew or ()),
         "passcodes": tuple([_passcode(case, one) for one in record.passcodes]),
     }
     return case.write(lambda _: True, note(EventKind.KEYS_ROTATED), **changes)
 
 
 def _authenticator(case: Case, one: Authenticator) -> Authenticator:
-    context = secret_context(case.record, one)
-    return replace(one, sealed_secret=_reseal(case, one.sealed_secret, context))
+    context = factors.secret_context(case.record, one)
+    return replace(one, sealed_secret=_anew(case, one.sealed_secret, context))
 
 
 def _passcode(case: Case, one: Passcode) -> Passcode:
     context = passcode.hash_context(case.record, one)
-    return replace(one, sealed_hash=_reseal(case, one.sealed_hash, context))
+    return replace(one, sealed_hash=_anew(case, one.sealed_hash, context))
 
 
-def _recovery_set(case: Case, codes: RecoverySet) -> RecoverySet:
-    resealed = [
-        sealed and _reseal(case, sealed, recovery.hash_context(case.record, codes.id, slot))
-        for slot, sealed in enumerate(codes.sealed_hashes)
-    ]
-    return replace(codes, sealed_hashes=tuple(resealed))
-
-
-def _reseal(case: Case, sealed: str, context: tuple[str, ...]) -> str:
+def _anew(case: Case, sealed: str, context: tuple[str, ...]) -> str:
     return case.seal(case.open(sealed, context), context)
+
+
+# -------------------------------------------------------------- what needs no more than the session
+
+
+def decide_rename(case: Case, kind: str, item_id: str, label: str) -> Decision[None]:
+    """Give an item of one kind another name; of passcodes each has one that no other has."""
+    items: tuple[Item, ...] = getattr(case.record, kind)
+    if find_item(items, item_id) is None:
+        return case.refuse(errors.NotFoundError())
+    if kind == PASSCODES and any(one.label == label and one.id != item_id for one in items):
+        return case.refuse(errors.LabelTakenError())
+    renamed = note(_RENAMED[kind], item_id=item_id, label=label)
+    return case.write(lambda _: None, renamed, **{kind: with_item(items, item_id, label=label)})
+
+
+def decide_revoke(case: Case, kind: str, item_id: str) -> Decision[int]:
+    """Take one item away; it is gone at once."""
+    item = find_item(getattr(case.record, kind), item_id)
+    return case.refuse(errors.NotFoundError()) if item is None else _revoke(case, kind, [item])
+
+
+def decide_revoke_all_passcodes(case: Case) -> Decision[int]:
+    """Delete every passcode; answers how many."""
+    return _revoke(case, PASSCODES, list(case.record.passcodes))
+
+
+def decide_revoke_other_devices(
+    case: Case, keep: Secret | None, device_id: Secret | None
+) -> Decision[int]:
+    """Stop trusting all devices but the one whose token is given; answers how many."""
+    this = find_device(case, keep, device_id)
+    return _revoke(case, DEVICES, [one for one in case.record.devices if one != this])
+
+
+def _revoke(case: Case, kind: str, gone: list[Item]) -> Decision[int]:
+    if not gone:
+        return case.answer(0)
+    kept = tuple([one for one in getattr(case.record, kind) if one not in gone])
+    notes = [note(_REVOKED[kind], one) for one in gone]
+    return case.write(lambda _: len(gone), *notes, **{kind: kept})
+
+
+# ---------------------------------------------------------------------------- what needs a proof
+
+
+def decide_remove_authenticator(
+    case: Case, authenticator_id: str, proof: Proof | None
+) -> Decision[str]:
+    """Remove one of several authenticators; answers the new epoch."""
+    if error := check_change(case, proof):
+        return case.refuse(error)
+    kept = without_item(case.record.authenticators, authenticator_id)
+    if len(kept) == len(case.record.authenticators):
+        return case.refuse(errors.NotFoundError())
+    if not kept:
+        return case.refuse(errors.LastAuthenticatorError())
+    if next_state(case.record.state, Event.REMOVED) is None:
+        return case.refuse(errors.NotAllowedNowError())
+    removed = note(EventKind.AUTHENTICATOR_REMOVED, item_id=authenticator_id)
+    changes = case.move(Event.REMOVED) | {AUTHENTICATORS: kept}
+    return case.write(lambda new: new.epoch, removed, **changes)
+
+
+def decide_resync(
+    case: Case,
+    authenticator_id: str,
+    codes: tuple[Secret | None, Secret | None],
+    proof: Proof | None,
+) -> Decision[None]:
+    """Learn how far an app's clock is off, from two codes in a row within twenty steps.
+
+    The only decision that lowers a `last_step`. Reference: RFC 6238 §6, RFC 4226 §7.4.
+    """
+    if error := check_change(case, proof, Ability.RESYNC):
+        return case.refuse(error)
+    one = find_item(case.record.authenticators, authenticator_id)
+    if one is None:
+        return case.refuse(errors.NotFoundError())
+    if waiting := factors.wait_refusal(case, factors.TOTP):
+        return waiting
+    first, second = [parse_digits(code, {one.digits}) for code in codes]
+    if first is None or second is None:
+        return case.refuse(errors.WrongCodeError())
+    middle = time_step(case.now, one.period_seconds)
+    step = _second_of_pair(case, one, first, second, middle)
+    if step is None:
+        return factors.count_wrong_code(case, factors.TOTP)
+    learned = {"last_step": step, "last_used_at": case.now, "offset_steps": step - middle}
+    changes: dict[str, Any] = {"code_throttle": cleared(case.record.code_throttle)}
+    changes[AUTHENTICATORS] = with_item(case.record.authenticators, one.id, **learned)
+    return case.write(lambda _: None, note(EventKind.AUTHENTICATOR_RESYNCED, one), **changes)
+
+
+def _second_of_pair(
+    case: Case, one: Authenticator, first: Secret, second: Secret, middle: int
+) -> int | None:
+    """Return the step of the second of two codes in a row, the nearest to now if several fit."""
+    around = range(middle - RESYNC_STEPS, middle + RESYNC_STEPS + 1)
+    firsts = factors.match_steps(case, one, first, around)
+    seconds = factors.match_steps(case, one, second, around)
+    pairs = [step for step in seconds if step - 1 in firsts]
+    return min(pairs, key=lambda step: abs(step - middle), default=None)
+
+
+def decide_disable(case: Case, proof: Proof | None) -> Decision[str]:
+    """Turn two-step off: everything goes; answers the new epoch."""
+    if error := check_change(case, proof):
+        return case.refuse(error)
+    if case.policy.required or case.record.reenroll:
+        return case.refuse(errors.TwoStepRequiredError())
+    disabled = note(EventKind.DISABLED)
+    return case.write(lambda new: new.epoch, disabled, **case.move(Event.TURNED_OFF))

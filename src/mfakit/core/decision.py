@@ -14,14 +14,12 @@ from msgspec import field
 from msgspec.structs import replace
 
 from mfakit import errors
-from mfakit.core.encoding import generate_id, to_datetime
-from mfakit.core.items import Item
+from mfakit.core.encoding import generate_id
 from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, TRANSITIONS, Ability, Event
-from mfakit.core.record import HISTORY_ENTRIES_MAX, HistoryEntry, Record, Throttle
-from mfakit.core.sealing import Vault
+from mfakit.core.record import HISTORY_ENTRIES_MAX, HistoryEntry, Item, Record, Throttle
+from mfakit.core.sealing import Payload, Vault, is_alive
 from mfakit.core.secret import Secret, Value
-from mfakit.core.tokens import Payload, is_alive, seal_token
-from mfakit.events import OWNER_KINDS, AuditEvent, ClientInfo, EventKind
+from mfakit.events import OWNER_KINDS, AuditEvent, ClientInfo, EventKind, to_datetime
 from mfakit.policy import Policy
 
 T = TypeVar("T")
@@ -182,7 +180,7 @@ class Case(Value, frozen=True, kw_only=True):
             lifetime_seconds=lifetime_seconds,
             **content,
         )
-        return seal_token(payload, self.vault, bound_to)
+        return self.vault.seal_token(payload, bound_to)
 
     def is_current(self, payload: Payload, lifetime_seconds: int) -> bool:
         """Say whether a token is of this account and epoch, and in time."""

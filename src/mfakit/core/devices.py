@@ -10,9 +10,8 @@ from hmac import compare_digest
 
 from mfakit.core.decision import Case
 from mfakit.core.encoding import decode_base64, encode_base64, frame
-from mfakit.core.items import find_item
 from mfakit.core.lifecycle import Ability
-from mfakit.core.record import Record, TrustedDevice
+from mfakit.core.record import Record, TrustedDevice, find_item
 from mfakit.core.secret import Secret
 
 ID_BYTES = 16

@@ -1,30 +1,18 @@
 """Untrusted text is parsed once, here: lengths first, ASCII before case, canonical or nothing.
 
 What a person or a client typed becomes a value or None: the caller answers with the error of a wrong
-one. What a developer passes is parsed in `mfakit.arguments`.
+one. `mfakit.arguments` puts the text into a `Secret` first, and parses what a developer passes.
 """
 
 from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Container
-from datetime import UTC, datetime
 from struct import pack
 
 from mfakit.core.secret import Secret
 
 Random = Callable[[int], bytes]
-
-PROTOCOLS = ("imap", "pop3", "smtp", "sieve", "dav", "eas")
-TEXT_CHARACTERS_MAX = 4096
-
-
-def parse_secret_text(value: object, *, characters_max: int = TEXT_CHARACTERS_MAX) -> Secret | None:
-    """Take untrusted text out of sight: UTF-8 in a `Secret`, None if it is no text or too long."""
-    if not isinstance(value, str) or len(value) > characters_max:
-        return None
-    encoded = encode_utf8(value)
-    return None if encoded is None else Secret(encoded)
 
 
 def parse_digits(text: Secret | None, lengths: Container[int]) -> Secret | None:
@@ -38,11 +26,6 @@ def parse_digits(text: Secret | None, lengths: Container[int]) -> Secret | None:
     return Secret(digits) if digits.isdigit() and len(digits) in lengths else None
 
 
-def to_datetime(seconds: int) -> datetime:
-    """Return the aware UTC datetime of Unix seconds."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 def encode_base64(data: bytes) -> str:
     """Return URL-safe base64 without padding (RFC 4648 §5)."""
     text = binascii.b2a_base64(data, newline=False).rstrip(b"=")
@@ -54,20 +37,12 @@ def decode_base64(text: str) -> bytes | None:
     if not text.isascii():
         return None
     try:
-        data = binascii.a2b_base64(
-            text.encode().translate(_FROM_URL_SAFE) + b"=" * (-len(text) % 4)
-        )
+        padding = b"=" * (-len(text) % 4)
+        data = binascii.a2b_base64(text.encode().translate(_FROM_URL_SAFE) + padding)
     except binascii.Error:
         return None
     # SECURITY: one text per value, or a changed bit could go unnoticed (RFC 4648 §3.5).
     return data if encode_base64(data) == text else None
-
-
-def encode_base32(data: Secret) -> str:
-    """Return base32 without padding, as apps show and type it (RFC 4648 §6)."""
-    from base64 import b32encode
-
-    return b32encode(data.reveal()).rstrip(b"=").decode()
 
 
 def frame(*parts: bytes) -> bytes:
@@ -92,11 +67,3 @@ def pick_symbols(random: Random, alphabet: str, count: int) -> str:
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 # The standard alphabet's own two symbols become one that is in neither, so they do not decode.
 _FROM_URL_SAFE = bytes.maketrans(b"-_+/", b"+/!!")
-
-
-def encode_utf8(value: str) -> bytes | None:
-    """Return UTF-8, None if the text has a lone surrogate."""
-    try:
-        return value.encode()
-    except UnicodeEncodeError:
-        return None

@@ -6,25 +6,26 @@ confirmed. Who may ask for one must prove as much as the account can (SP 800-63B
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
 
 from mfakit import errors
 from mfakit.arguments import EnrollmentRequest
-from mfakit.core.decision import NO_FAILURES, Case, Decision, HashedSecrets, NewHashes, note
-from mfakit.core.encoding import encode_base32, parse_digits, to_datetime
+from mfakit.core.decision import NO_FAILURES, Case, Decision, HashedSecrets, NewHashes, T, note
+from mfakit.core.encoding import parse_digits
 from mfakit.core.factors import TOTP, match_steps, new_authenticator, open_secret, window_of
 from mfakit.core.guards import check_proof, drop_offer, offer_expires_at
-from mfakit.core.items import find_item, without_item
 from mfakit.core.lifecycle import Ability, Event, State
 from mfakit.core.login import issue_proof, sign_in_fields, signed_in_now
-from mfakit.core.record import Authenticator, Offer, Record
+from mfakit.core.record import Authenticator, Offer, Record, find_item, without_item
 from mfakit.core.recovery import format_recovery_codes, new_codes, seal_recovery_set
+from mfakit.core.sealing import OfferPayload, Proof
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import OfferPayload, Proof
-from mfakit.events import EventKind
+from mfakit.events import EventKind, to_datetime
 from mfakit.policy import SECRET_BYTES
+from mfakit.provisioning import encode_base32
 from mfakit.results import AuthenticatorAdded, AuthenticatorOffer, Enrolled, OfferToken
 
 
@@ -69,24 +70,20 @@ def decide_show_offer(
     case: Case, payload: OfferPayload, token: Secret
 ) -> Decision[AuthenticatorOffer]:
     """Show an offer again: the same secret, while it is open."""
-    offer = _find_offer(case, payload)
-    if offer is None:
-        return case.refuse(errors.OfferError())
-    return case.answer(_show(case, offer, token))
+    return _of_offer(case, payload, lambda offer: case.answer(_show(case, offer, token)))
 
 
 def decide_cancel_enrollment(case: Case, payload: OfferPayload) -> Decision[None]:
     """Drop an offer."""
-    offer = _find_offer(case, payload)
-    if offer is None:
+    return _of_offer(case, payload, lambda offer: drop_offer(case, offer, "cancelled", None))
+
+
+def _of_offer(case: Case, payload: OfferPayload, decide: Callable[[Offer], T]) -> T | Decision[Any]:
+    """Decide about the offer of a token; one that is over, or another, is refused."""
+    offer, is_current = case.record.offer, payload.epoch == case.record.epoch
+    if offer is None or not is_current or offer.authenticator.id != payload.offer_id:
         return case.refuse(errors.OfferError())
-    return drop_offer(case, offer, "cancelled", None)
-
-
-def _find_offer(case: Case, payload: OfferPayload) -> Offer | None:
-    offer = case.record.offer
-    is_this = offer is not None and offer.authenticator.id == payload.offer_id
-    return offer if is_this and payload.epoch == case.record.epoch else None
+    return decide(offer)
 
 
 def _show(case: Case, offer: Offer, token: Secret) -> AuthenticatorOffer:
@@ -110,9 +107,12 @@ def decide_confirm_enrollment(
     case: Case, payload: OfferPayload, code: Secret | None, bound_to: Secret | None
 ) -> Decision[Any] | NewHashes:
     """Make the offered authenticator live by a code of it; the code's step is spent."""
-    offer = _find_offer(case, payload)
-    if offer is None:
-        return case.refuse(errors.OfferError())
+    return _of_offer(case, payload, lambda offer: _confirm(case, offer, code, bound_to))
+
+
+def _confirm(
+    case: Case, offer: Offer, code: Secret | None, bound_to: Secret | None
+) -> Decision[Any] | NewHashes:
     if error := check_new_authenticator(case, offer.replaces):
         return case.refuse(error)
     digits = parse_digits(code, {offer.authenticator.digits})

@@ -79,8 +79,7 @@ def _is_at_cap(case: Case, method: str, throttle: Throttle) -> bool:
 
 
 def _throttle(case: Case, method: str) -> Throttle:
-    throttle: Throttle = getattr(case.record, _THROTTLES[method])
-    return throttle
+    return {TOTP: case.record.code_throttle, RECOVERY: case.record.recovery_throttle}[method]
 
 
 def wait_refusal(case: Case, method: str) -> Decision[Any] | None:

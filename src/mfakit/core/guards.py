@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
 from mfakit import errors
-from mfakit.core.decision import NO_FAILURES, PASSWORD, Case, Decision, note
+from mfakit.core.decision import NO_FAILURES, PASSWORD, Case, Decision, T, note
 from mfakit.core.lifecycle import Ability, Event
 from mfakit.core.record import NO_EPOCH, Offer, Record
-from mfakit.core.tokens import CLOCK_SKEW_SECONDS, Proof
+from mfakit.core.sealing import CLOCK_SKEW_SECONDS, Proof
 from mfakit.events import EventKind
 from mfakit.policy import LIMITS
-
-T = TypeVar("T")
 
 
 def settle(case: Case) -> Decision[None] | None:

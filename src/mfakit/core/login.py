@@ -11,26 +11,17 @@ from mfakit import errors, results
 from mfakit.arguments import LoginRequest
 from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, note
 from mfakit.core.devices import find_device, trust_device
-from mfakit.core.encoding import generate_id, to_datetime
-from mfakit.core.factors import RECOVERY, TOTP, Accepted, judge, usable_methods
+from mfakit.core.encoding import generate_id
+from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
 from mfakit.core.guards import is_required_now
-from mfakit.core.items import with_item
 from mfakit.core.lifecycle import Ability
-from mfakit.core.record import Record
+from mfakit.core.record import Record, with_item
+from mfakit.core.sealing import Challenge, Proof
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Challenge, Proof
-from mfakit.events import EventKind
+from mfakit.events import EventKind, to_datetime
 
 SPENT_CHALLENGES_MAX = 32
 TRUSTED_DEVICE = "trusted_device"
-
-# RFC 8176. A trusted device is no factor of its own; a recovery code is no "otp".
-_AMR = {
-    PASSWORD: ("pwd",),
-    TRUSTED_DEVICE: ("pwd",),
-    TOTP: ("pwd", "otp", "mfa"),
-    RECOVERY: ("pwd", "mfa"),
-}
 
 
 def issue_proof(
@@ -45,7 +36,7 @@ def sign_in_fields(case: Case, record: Record, method: str) -> dict[str, Any]:
     """Return what every sign-in says, of the record as it will be written."""
     return {
         "account_id": record.account_id,
-        "amr": _AMR[method],
+        "amr": results.AMR[method],
         "method": method,
         "epoch": record.epoch,
         "authenticated_at": to_datetime(case.now),
@@ -133,8 +124,9 @@ def decide_complete_login(
     notes = [*judged.notes, note(EventKind.SIGNED_IN, method=method, item_id=judged.earned_by)]
     changes = judged.changes | _spend(case, challenge) | signed_in_now(case)
     cookie: results.DeviceToken | None = None
+    may_trust = case.policy.trusted_devices and case.allows(Ability.TRUST_DEVICE)
     # SECURITY: a recovery sign-in trusts nothing: the one who recovers may not be the owner.
-    if request.trust_label is not None and method == TOTP and _may_trust(case):
+    if request.trust_label is not None and method == TOTP and may_trust:
         token, device, devices = trust_device(case, request.trust_label, request.device_id)
         cookie, changes["devices"] = results.DeviceToken(token.reveal().decode()), devices
         notes.append(note(EventKind.DEVICE_TRUSTED, device))
@@ -145,10 +137,6 @@ def decide_complete_login(
         return results.SignedIn(**fields, proof=proof, trusted_device=cookie)
 
     return case.write(answer, *notes, **changes)
-
-
-def _may_trust(case: Case) -> bool:
-    return case.policy.trusted_devices and case.allows(Ability.TRUST_DEVICE)
 
 
 def _is_open(case: Case, challenge: Challenge) -> bool:

@@ -11,15 +11,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from mfakit import errors
+from mfakit.arguments import PROTOCOLS
 from mfakit.core import factors
 from mfakit.core.decision import PASSWORD, Case, CheckPassword, Decision, Question, note
-from mfakit.core.encoding import PROTOCOLS
-from mfakit.core.factors import TOTP
 from mfakit.core.guards import is_current_epoch, is_required_now
-from mfakit.core.items import find_item, with_item
 from mfakit.core.lifecycle import Ability
 from mfakit.core.passcode import TypedPasscode, find_passcode, question_of
-from mfakit.core.record import Passcode
+from mfakit.core.record import Passcode, find_item, with_item
 from mfakit.core.secret import Secret
 from mfakit.events import EventKind
 from mfakit.results import ClientSignedIn
@@ -158,11 +156,11 @@ def _by_password_with_code(case: Case, credential: Secret, protocol: str) -> Jud
     password, code = split
     if _is_last_accepted(case, code):
         return _refused(case, "repeated", protocol)
-    if factors.wait_refusal(case, TOTP):
+    if factors.wait_refusal(case, factors.TOTP):
         return _refused(case, "throttled", protocol)
     if against := _ask_password(case, password, protocol):
         return against
-    judged = factors.judge(case, TOTP, code)
+    judged = factors.judge(case, factors.TOTP, code)
     if isinstance(judged, factors.Accepted):
         return _accept_password_with_code(case, judged, protocol)
     if isinstance(judged, Decision) and isinstance(judged.outcome, errors.RefusedError):

@@ -17,10 +17,10 @@ from mfakit.core.encoding import Random, generate_id, pick_symbols
 from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Passcode, Record
+from mfakit.core.sealing import Proof
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Proof
 from mfakit.events import EventKind
-from mfakit.results import NewPasscode
+from mfakit.results import NewPasscode, in_groups
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz"  # no i, l, o: they look like 1 and 0
 SELECTOR_LETTERS = 4
@@ -40,8 +40,7 @@ def generate_selector(random: Random, taken: Container[str]) -> str:
 
 def format_passcode(selector: str, verifier: Secret) -> str:
     """Return the text that the owner copies: five groups of four letters."""
-    letters = selector + verifier.reveal().decode()
-    return " ".join(letters[start : start + 4] for start in range(0, _LETTERS, 4))
+    return in_groups(selector + verifier.reveal().decode())
 
 
 def parse_passcode(text: Secret | None) -> TypedPasscode | None:

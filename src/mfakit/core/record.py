@@ -8,7 +8,7 @@ the body's bytes, and is checked before the body is looked at. Secrets in the bo
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta, MsgspecError, json
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from mfakit.core.lifecycle import OFF, OFFERING, State
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Value
 from mfakit.errors import LimitReachedError, RecordIntegrityError, RecordSchemaError
-from mfakit.rows import StoredRecord, Summary
+from mfakit.rows import StoredRecord
 
 SCHEMA_VERSION = 1
 DOCUMENT_BYTES_MAX = 65_536
@@ -167,6 +167,31 @@ class Record(Part, frozen=True):
         return self.recovery.left if self.recovery else 0
 
 
+# --------------------------------------------------- what an account has several of: each has id and name
+
+
+Item = Authenticator | Passcode | TrustedDevice
+ItemT = TypeVar("ItemT", bound=Item)
+
+
+def find_item(items: tuple[ItemT, ...], item_id: str) -> ItemT | None:
+    """Return the item of an id, None if there is none (any more)."""
+    return next((one for one in items if one.id == item_id), None)
+
+
+def with_item(items: tuple[ItemT, ...], item_id: str, **changes: Any) -> tuple[ItemT, ...]:
+    """Return the items with one changed."""
+    return tuple([replace(one, **changes) if one.id == item_id else one for one in items])
+
+
+def without_item(items: tuple[ItemT, ...], item_id: str) -> tuple[ItemT, ...]:
+    """Return the items but one."""
+    return tuple([one for one in items if one.id != item_id])
+
+
+# ------------------------------------------------------------------------------------- the document
+
+
 # The one text of a document's head; `{"v":…` alone tells the schema that a newer mfakit wrote.
 _HEAD = re.compile(
     rb'{"v":1,"key_id":"([A-Za-z0-9_-]{1,24})","tag":"([0-9a-f]{64})","body":', re.ASCII
@@ -190,8 +215,8 @@ def blank_record(account_id: str, salt: str, revision: int = 0) -> Record:
     )
 
 
-def encode_record(record: Record, vault: Vault) -> StoredRecord:
-    """Return the row of a record, tagged under the newest key; too long a history is shortened.
+def encode_record(record: Record, vault: Vault) -> bytes:
+    """Return a record's document, tagged under the newest key; too long a history is shortened.
 
     Raises:
         KeyUnavailableError: The newest key could not be fetched.
@@ -206,12 +231,7 @@ def encode_record(record: Record, vault: Vault) -> StoredRecord:
     key_id = vault.newest
     tag = vault.tag(key_id, account_id=record.account_id, revision=record.revision, body=body)
     head = f'{{"v":{SCHEMA_VERSION},"key_id":"{key_id}","tag":"{tag}","body":'
-    return StoredRecord(
-        account_id=record.account_id,
-        revision=record.revision,
-        document=b"%b%b}" % (head.encode(), body),
-        summary=_summarize(record, key_id),
-    )
+    return b"%b%b}" % (head.encode(), body)
 
 
 def decode_record(stored: StoredRecord, vault: Vault) -> Record:
@@ -237,20 +257,9 @@ def decode_record(stored: StoredRecord, vault: Vault) -> Record:
     return record
 
 
-def document_key_id(stored: StoredRecord) -> str:
-    """Return the id of the key that tags a row. Raises as `decode_record` does for a torn one."""
-    return _split(stored.document)[0]
-
-
-def key_ids_of(record: Record, document_key_id: str) -> tuple[str, ...]:
-    """Return the ids of all keys that sealed a part of a record, the document's own included."""
-    sealed = [part.sealed_secret for part in record.authenticators]
-    sealed += [part.sealed_hash for part in record.passcodes]
-    sealed += [record.offer.authenticator.sealed_secret] if record.offer else []
-    sealed += [one for one in record.recovery.sealed_hashes if one] if record.recovery else []
-    own = f"{document_key_id}."
-    others = {one.partition(".")[0] for one in sealed if not one.startswith(own)}
-    return tuple(sorted({document_key_id, *others}))
+def document_key_id(document: bytes) -> str:
+    """Return the id of the key that tags a document. Raises as `decode_record` does for a torn one."""
+    return _split(document)[0]
 
 
 def _split(document: bytes) -> tuple[str, str, bytes]:
@@ -282,16 +291,3 @@ def _is_consistent(record: Record) -> bool:
     if not record.is_off and not record.authenticators:
         return False
     return (record.offer is not None) == (record.state in OFFERING)
-
-
-def _summarize(record: Record, key_id: str) -> Summary:
-    return Summary(
-        state=record.state.value,
-        enrolled_at=record.enrolled_at,
-        authenticators=len(record.authenticators),
-        recovery_codes_left=record.recovery_codes_left,
-        passcodes=len(record.passcodes),
-        trusted_devices=len(record.devices),
-        last_login_at=record.last_login_at,
-        key_ids=key_ids_of(record, key_id),
-    )

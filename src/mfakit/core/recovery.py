@@ -13,9 +13,10 @@ from mfakit.core.encoding import Random, generate_id, pick_symbols
 from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record, RecoverySet, Throttle
+from mfakit.core.sealing import Proof
 from mfakit.core.secret import Secret
-from mfakit.core.tokens import Proof
 from mfakit.events import EventKind
+from mfakit.results import in_groups
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 SYMBOLS = 16
@@ -32,8 +33,7 @@ def generate_recovery_codes(random: Random, count: int) -> tuple[Secret, ...]:
 
 def format_recovery_codes(hashed: HashedSecrets) -> tuple[str, ...]:
     """Return the texts that the owner keeps: four groups of four symbols each."""
-    texts = [code.reveal().decode() for code, _ in hashed]
-    return tuple(["-".join(text[i : i + 4] for i in range(0, SYMBOLS, 4)) for text in texts])
+    return tuple([in_groups(code.reveal().decode(), "-") for code, _ in hashed])
 
 
 def parse_recovery_code(text: Secret | None) -> tuple[int, Secret] | None:

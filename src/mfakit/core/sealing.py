@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from hmac import compare_digest, digest
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from msgspec import MsgspecError, msgpack
 
 from mfakit.core.encoding import Random, decode_base64, encode_base64, frame
-from mfakit.core.secret import Secret
+from mfakit.core.secret import Secret, Value
 from mfakit.errors import RecordIntegrityError
 
 if TYPE_CHECKING:
@@ -26,6 +28,57 @@ TOKEN_CHARACTERS_MAX = 512
 # Keys and derived ciphers are remembered per record up to this number of records.
 _CIPHERS_REMEMBERED = 1024
 _TOKEN_VERSION = 1
+# How far a clock of another process may be ahead of this one.
+CLOCK_SKEW_SECONDS = 60
+
+
+# ------------------------------- what travels through the browser between two steps, never stored
+
+
+class Payload(Value, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    """What every token says."""
+
+    account_id: str
+    epoch: str
+    issued_at: int
+    lifetime_seconds: int
+
+    @property
+    def expires_at(self) -> int:
+        """Unix second at which the token's own life ends."""
+        return self.issued_at + self.lifetime_seconds
+
+
+class Challenge(Payload, frozen=True):
+    """The password was right; a code is still due. Spent by a success."""
+
+    id: str
+
+
+class Proof(Payload, frozen=True):
+    """Somebody just proved who they are; `earned_by` says with what: "password" or an item's id."""
+
+    earned_by: str
+
+
+class OfferPayload(Payload, frozen=True):
+    """The holder was shown this offer's secret."""
+
+    offer_id: str
+
+
+_KINDS: dict[type, bytes] = {Challenge: b"challenge", Proof: b"proof", OfferPayload: b"offer"}
+
+P = TypeVar("P", bound=Payload)
+
+
+def is_alive(payload: Payload, *, lifetime_seconds: int, now: int) -> bool:
+    """Say whether a token is in time: of its own life and the policy's, the shorter counts."""
+    age = now - payload.issued_at
+    return -CLOCK_SKEW_SECONDS <= age < min(payload.lifetime_seconds, lifetime_seconds)
+
+
+# ------------------------------------------------------------------------------------- the vault
 
 
 class Keys(Protocol):
@@ -75,9 +128,8 @@ class Vault:
             "key-id.base64url(nonce, ciphertext, tag)".
         """
         key_id, nonce = self.newest, self.random(NONCE_BYTES)
-        sealed = self._value_cipher(key_id, salt).encrypt(
-            nonce, value.reveal(), self._value_context(key_id, context)
-        )
+        cipher, place = self._value_cipher(key_id, salt), self._value_context(key_id, context)
+        sealed = cipher.encrypt(nonce, value.reveal(), place)
         return f"{key_id}.{encode_base64(nonce + sealed)}"
 
     def open_value(self, sealed: str, *, salt: str, context: Sequence[str]) -> Secret:
@@ -96,28 +148,25 @@ class Vault:
 
     # -- tokens that travel
 
-    def seal_token(self, kind: str, payload: bytes, bound_to: Secret | None) -> str:
+    def seal_token(self, payload: Payload, bound_to: Secret | None) -> str:
         """Seal a token for one purpose, under a key of its own.
 
         Args:
-            kind: What the token is; another kind does not open it.
-            payload: Its content.
+            payload: Its content; its class is the purpose, and another class does not open it.
             bound_to: A value that must be given again to open it, or None.
 
         Returns:
             URL-safe text of at most 512 characters.
         """
-        key_id = self.newest
-        salt = self.random(SALT_BYTES)
+        key_id, salt = self.newest, self.random(SALT_BYTES)
         header = bytes([_TOKEN_VERSION, len(key_id)]) + key_id.encode() + salt
         cipher = self._derive_cipher(key_id, salt, b"token")
+        context = self._token_context(header, type(payload), bound_to)
         # SECURITY: a fixed nonce is safe because the 128-bit salt gives each token its own key.
-        sealed = cipher.encrypt(
-            bytes(NONCE_BYTES), payload, self._token_context(header, kind, bound_to)
-        )
+        sealed = cipher.encrypt(bytes(NONCE_BYTES), msgpack.encode(payload), context)
         return encode_base64(header + sealed)
 
-    def open_token(self, kind: str, token: Secret | None, bound_to: Secret | None) -> bytes | None:
+    def open_token(self, kind: type[P], token: Secret | None, bound_to: Secret | None) -> P | None:
         """Return the payload of a token, or None if it is not one of this kind, realm and binding."""
         if token is None or len(token.reveal()) > TOKEN_CHARACTERS_MAX:
             return None
@@ -132,7 +181,10 @@ class Vault:
         del data  # SECURITY: fetching the key may fail, and a traceback would show the token.
         cipher = self._derive_cipher(key_id, header[-SALT_BYTES:], b"token")
         value = _decrypt(cipher, sealed.reveal(), self._token_context(header, kind, bound_to))
-        return None if value is None else value.reveal()
+        try:
+            return None if value is None else msgpack.decode(value.reveal(), type=kind)
+        except (MsgspecError, UnicodeDecodeError):
+            return None
 
     # -- the tag of a document
 
@@ -145,9 +197,8 @@ class Vault:
         Raises:
             KeyUnavailableError: The key is not in the ring; add the key.
         """
-        place = frame(
-            key_id.encode(), self._realm, account_id.encode(), revision.to_bytes(8, "big")
-        )
+        written = revision.to_bytes(8, "big")
+        place = frame(key_id.encode(), self._realm, account_id.encode(), written)
         return digest(self._tag_key(key_id).reveal(), place + body, "sha256").hex()
 
     def tag_matches(
@@ -160,13 +211,12 @@ class Vault:
     # -- subkeys
 
     def _value_context(self, key_id: str, context: Sequence[str]) -> bytes:
-        return frame(
-            b"mfakit/v1/value", key_id.encode(), self._realm, *[part.encode() for part in context]
-        )
+        parts = [part.encode() for part in context]
+        return frame(b"mfakit/v1/value", key_id.encode(), self._realm, *parts)
 
-    def _token_context(self, header: bytes, kind: str, bound_to: Secret | None) -> bytes:
+    def _token_context(self, header: bytes, kind: type[Payload], bound_to: Secret | None) -> bytes:
         binding = b"" if bound_to is None else b"\1" + bound_to.reveal()
-        return frame(b"mfakit/v1/token", header, self._realm, kind.encode(), binding)
+        return frame(b"mfakit/v1/token", header, self._realm, _KINDS[kind], binding)
 
     def _derive_value_cipher(self, key_id: str, salt: str) -> AESGCM:
         return self._derive_cipher(key_id, salt.encode(), b"value")

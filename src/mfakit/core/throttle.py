@@ -22,9 +22,8 @@ def retry_at(throttle: Throttle, policy: Policy, now: int) -> int | None:
     if excess < 0:
         return None
     # The exponent is bounded first: 30 * 2**1000 seconds would be no wait but an overflow.
-    wait = min(
-        policy.throttle_first_wait_seconds << min(excess, 20), policy.throttle_longest_wait_seconds
-    )
+    first, longest = policy.throttle_first_wait_seconds, policy.throttle_longest_wait_seconds
+    wait = min(first << min(excess, 20), longest)
     until = min(throttle.last_failure_at, now) + wait
     return until if until > now else None
 
@@ -53,6 +52,5 @@ def is_exhausted(
     """Say whether a cap is reached; None is no cap."""
     today = now // DAY_SECONDS
     recent = sum(count for day, count in throttle.days if day > today - DAYS_COUNTED)
-    return (in_a_row is not None and throttle.failures >= in_a_row) or (
-        in_30_days is not None and recent >= in_30_days
-    )
+    counted = ((throttle.failures, in_a_row), (recent, in_30_days))
+    return any(cap is not None and count >= cap for count, cap in counted)

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 from attrs import field, frozen
 
 from mfakit.aio.threads import Threads
-from mfakit.core.encoding import parse_secret_text
+from mfakit.arguments import parse_secret_text
 from mfakit.core.secret import Secret
 from mfakit.errors import (
     ConfigurationError,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mfakit.core.encoding import encode_base32
 from mfakit.core.factors import secret_context
 from mfakit.core.record import decode_record
-from mfakit.provisioning import build_uri
+from mfakit.provisioning import build_uri, encode_base32
 from mfakit.rows import StoredRecord
 from mfakit.service import MFA
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from mfakit.core.encoding import encode_base32
 from mfakit.core.secret import Secret
 from mfakit.errors import ConfigurationError
 from mfakit.policy import SECRET_BYTES
@@ -17,6 +16,7 @@ from mfakit.provisioning import (
     WEAK_SECRET_BYTES_LEAST,
     build_uri,
     decode_base32,
+    encode_base32,
 )
 
 __all__ = ["BadRow", "Reading", "Row", "Source", "as_number", "make_row"]
