@@ -30,7 +30,7 @@ class _NotASignIn:
 
 # RFC 8176, by the method of a sign-in. A trusted device is no factor of its own; a recovery code is
 # no "otp".
-AMR = {
+AMR: dict[str, tuple[str, ...]] = {
     "password": ("pwd",),
     "trusted_device": ("pwd",),
     "totp": ("pwd", "otp", "mfa"),

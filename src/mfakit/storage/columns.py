@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import MsgspecError, json
@@ -12,7 +12,7 @@ from mfakit.storage import Page
 
 __all__ = ["decode_summary", "encode_summary", "page_of", "stored_row"]
 
-encode_summary = json.Encoder().encode
+encode_summary: Callable[[Summary], bytes] = json.Encoder().encode
 _decode = json.Decoder(Summary).decode
 
 
