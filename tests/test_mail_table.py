@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyotp
 import pytest
 
 from mfakit import ClientInfo
@@ -15,6 +16,7 @@ from mfakit.errors import (
     UnavailableError,
     WrongCodeError,
 )
+from mfakit.testing import VirtualAuthenticator
 from world import PASSWORD, PasswordBook, World
 
 
@@ -223,6 +225,27 @@ def test_password_with_code_when_policy_allows(world: World) -> None:
     asked = len(book.asked)
     assert _is_refused(world, PASSWORD + world.code(person.app, steps=1), book) == "throttled"
     assert len(book.asked) == asked
+
+
+def test_a_code_alone_is_no_password_with_a_code(world: World) -> None:
+    """The platform is not asked whether an empty password is right."""
+    world.set_policy(password_with_code=True)
+    person = world.enroll()
+    book = PasswordBook(answer=lambda: "ann")
+    assert _is_refused(world, world.fresh_code(person.app), book) == "two_step_is_on"
+    assert book.asked == []
+
+
+def test_password_with_a_code_of_either_length(world: World) -> None:
+    """One app shows six digits, another eight: the password is what stands before the right code."""
+    world.set_policy(password_with_code=True)
+    person = world.enroll()
+    uri = pyotp.TOTP(pyotp.random_base32(), digits=8).provisioning_uri(name="a", issuer_name="B")
+    world.mfa.import_authenticator("ann", uri, actor="ops", reason="asked in person")
+    book = PasswordBook()
+    for app in (VirtualAuthenticator(uri), person.app):
+        assert _try(world, PASSWORD + world.fresh_code(app), book).via == "password+code"
+    assert book.asked == [PASSWORD, PASSWORD]
 
 
 def test_operational_failures_are_temporary(world: World) -> None:

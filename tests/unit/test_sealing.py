@@ -244,6 +244,16 @@ def test_tokens_fit_512_characters() -> None:
         assert opened == payload
 
 
+def test_a_token_of_512_characters_opens_and_no_longer_one() -> None:
+    vault = _vault()
+    for length, opens in ((246, True), (247, False)):
+        payload = Challenge(**{**COMMON, "account_id": "a" * length}, id="i" * 66)
+        token = vault.seal_token(payload, None)
+        assert (len(token) == 512) is opens
+        opened = vault.open_token(Challenge, Secret(token.encode()), None)
+        assert (opened == payload) is opens
+
+
 # -------------------------------------------------------------------------------------- documents
 
 

@@ -151,3 +151,19 @@ def test_waits_at_the_surface() -> None:
         world.mfa.verify_code("ann", phone.code(world.clock.now))
     assert world.mfa.status("ann").is_locked
     assert sum(event.kind == "locked" for event in world.events) == 1
+
+
+def test_the_cap_of_thirty_days_is_of_codes_and_not_of_recovery_codes() -> None:
+    """Recovery codes are long: what limits guesses of six digits must not lock them out."""
+    world = World(
+        Policy(throttle_free_failures=4, code_failures_max=5, code_failures_in_30_days_max=5)
+    )
+    enrolled, _, _ = world.enroll()
+    first, second = enrolled.recovery_codes[:2]
+    wrong = first[0] + second[1:]  # the slot of one, the rest of another
+    for _ in range(6):
+        world.clock.advance(3600)
+        with pytest.raises(WrongCodeError):
+            world.mfa.verify_code("ann", wrong, method="recovery")
+    world.clock.advance(3600)
+    assert world.mfa.verify_code("ann", first, method="recovery")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from unit_world import World
+from unit_world import KEY, World
 
-from mfakit import ClientInfo, Policy
+from mfakit import ClientInfo, KeyRing, Policy
 from mfakit.errors import ClockError, InvalidInputError, OfferError, ProofError
+from mfakit.storage import Page
+from mfakit.storage.memory import MemoryStore
 from mfakit.testing import VirtualAuthenticator
 
 HERE = ClientInfo(remote_ip="192.0.2.7", user_agent="Firefox")
@@ -87,6 +89,14 @@ def test_a_bound_device_knows_itself_only_with_its_device_id() -> None:
     done = world.mfa.complete_login(
         world.challenge(), phone.code(world.clock.now), trust_device="Laptop", device_id="tpm-1"
     )
+    cookie: Any = done.trusted_device
+    for call in (
+        lambda: world.mfa.trusted_devices("ann", token=cookie, device_id=5),  # type: ignore[arg-type]
+        lambda: world.mfa.revoke_other_devices("ann", keep=cookie, device_id=5),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InvalidInputError) as refused:
+            call()
+        assert refused.value.field == "device_id"
     for device_id, is_this in (("tpm-1", True), ("tpm-2", False), (None, False)):
         (device,) = world.mfa.trusted_devices("ann", token=done.trusted_device, device_id=device_id)
         assert device.is_this is is_this
@@ -137,19 +147,109 @@ def test_the_policy_is_asked_about_the_account_itself() -> None:
         return Policy()
 
     world = World(policy=policy)  # type: ignore[arg-type]
-    calls = (
-        lambda: world.mfa.open_account("ann"),
-        lambda: world.mfa.status("ann"),
-        lambda: world.mfa.rotate_keys(),
-        lambda: world.mfa.forget("ann", actor="operator", reason="gone"),
-    )
-    for call in calls:
+    for call in (world.mfa.open_account, world.mfa.status):
         asked.clear()
-        call()
+        call("ann")
         assert set(asked) == {"ann"}
-    forgotten = world.events[-1]
+
+
+def test_an_account_that_the_platform_does_not_know_any_more_is_forgotten_and_rotated() -> None:
+    """Its policy cannot be read then, and neither call needs one."""
+
+    def unknown(_: str) -> Policy:
+        raise LookupError
+
+    world = World()
+    world.enroll()
+    revision = world.record().revision
+    keys = KeyRing({"2028": bytes(32), "2027": KEY})
+    world = World(policy=unknown, store=world.store, keys=keys)  # type: ignore[arg-type]
+    assert world.mfa.rotate_keys().done == 1
+    assert world.mfa.forget("ann", actor="operator", reason="gone") is True
+    rotated, forgotten = world.events
+    assert (rotated.account_id, rotated.kind.value) == ("ann", "keys_rotated")
     assert (forgotten.account_id, forgotten.kind.value) == ("ann", "forgotten")
+    assert forgotten.revision == revision + 1
     assert world.store.load("ann") is None
+
+
+# ------------------------------------------------------------------------------- many accounts
+
+
+def test_accounts_are_walked_page_by_page() -> None:
+    world = World()
+    names = ["ann", "bob", "cid", "dan", "eve"]
+    for name in names:
+        world.mfa.open_account(name)
+    seen: list[list[str]] = []
+    cursor: str | None = None
+    while True:
+        page = world.mfa.accounts(cursor=cursor, limit=2)
+        seen.append([one.account_id for one in page.accounts])
+        if (cursor := page.cursor) is None:
+            break
+    assert seen == [names[:2], names[2:4], names[4:]]
+
+
+def test_keys_are_rotated_page_by_page() -> None:
+    world = World()
+    for name in ("ann", "bob", "cid"):
+        world.mfa.open_account(name)
+    world = World(store=world.store, keys=KeyRing({"2028": bytes(32), "2027": KEY}))
+    first = world.mfa.rotate_keys(limit=2)
+    assert (first.done, first.unchanged) == (2, 0)
+    assert first.cursor is not None
+    last = world.mfa.rotate_keys(limit=2, cursor=first.cursor)
+    assert (last.done, last.unchanged, last.cursor) == (1, 0, None)
+
+
+def test_a_page_is_500_accounts_unless_asked_otherwise() -> None:
+    class Scanned(MemoryStore):
+        limits: ClassVar[list[int]] = []
+
+        def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
+            self.limits.append(limit)
+            return super().scan(cursor=cursor, limit=limit, prefix=prefix)
+
+    world = World(store=Scanned())
+    world.mfa.accounts()
+    world.mfa.rotate_keys()
+    world.mfa.reset_group(actor="ops", reason="asked")
+    assert Scanned.limits == [500, 500, 500]
+
+
+def test_a_group_reset_asks_nobody_to_set_up_again_unless_told_to() -> None:
+    world = World()
+    world.enroll()
+    assert world.mfa.reset_group(actor="ops", reason="asked").done == 1
+    assert world.mfa.status("ann").is_required is False
+    world.enroll()
+    assert world.mfa.reset_group(actor="ops", reason="asked", reenroll=True).done == 1
+    assert world.mfa.status("ann").is_required is True
+
+
+def test_what_is_no_moment_of_a_group_reset_is_named() -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        World().mfa.reset_group(
+            actor="ops",
+            reason="asked",
+            enrolled_before="yesterday",  # type: ignore[arg-type]
+        )
+    assert refused.value.field == "enrolled_before"
+
+
+def test_an_imported_authenticator_has_a_name_and_may_be_weak_only_if_told() -> None:
+    world = World()
+    by = {"actor": "ops", "reason": "asked"}
+    weak = "JBSWY3DPEHPK3PXP"  # 80 bits
+    with pytest.raises(InvalidInputError):
+        world.mfa.import_authenticator("ann", weak, **by)
+    world.mfa.import_authenticator("ann", weak, **by, allow_weak=True)
+    (one,) = world.mfa.status("ann").authenticators
+    assert (one.label, one.is_weak) == ("Authenticator", True)
+
+
+# ------------------------------------------------------------------------------------ the clock
 
 
 @pytest.mark.parametrize(("now", "is_time"), [(0.0, True), (-0.5, False)])
