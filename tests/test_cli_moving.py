@@ -236,12 +236,30 @@ def test_progress_is_shown_at_a_terminal(local: Platform, monkeypatch: pytest.Mo
 
 
 def test_a_missing_extra_is_told(local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mfakit.migration import formats
+    """For what needs it: a line with a plain URI is read without."""
+    from mfakit.migration import rows
 
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(rows, "find_spec", lambda name: None)
     done = run("import", "qr", "x.png", *AUTHORITY, *local.options)
     assert done.exit_code == 2
     assert "pip install 'mfakit[import]'" in done.stderr
+    Path("uris").write_text(f"otpauth://totp/zoe?secret={SECRETS['ann']}\n", encoding="utf-8")
+    assert counts(told(local, "import", "otpauth", "uris", *AUTHORITY)) == (1, 0, 0, 0)
+    with Path("uris").open("a", encoding="utf-8") as file:
+        file.write("otpauth-migration://offline?data=AAAA\n")
+    done = run("import", "otpauth", "uris", *AUTHORITY, *local.options)
+    assert done.exit_code == 2
+    assert "pip install 'mfakit[import]'" in done.stderr
+
+
+@pytest.mark.parametrize("format_name", ["otpauth", "google", "csv", "qr", "pskc"])
+def test_a_uri_in_place_of_a_file_is_not_told_again(local: Platform, format_name: str) -> None:
+    """It is a secret; the shell's history has it already."""
+    uri = f"otpauth://totp/zoe?secret={SECRETS['ann']}"
+    done = run("import", format_name, uri, *AUTHORITY, *local.options)
+    assert done.exit_code == 2
+    assert "SOURCE is a file" in done.stderr
+    assert SECRETS["ann"] not in done.stdout + done.stderr
 
 
 # ------------------------------------------------------------------------------------------------ export

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from mfakit.core.secret import Secret
 from mfakit.errors import ConfigurationError
-from mfakit.migration.rows import BadRow, Reading, Source, make_row
+from mfakit.migration.rows import BadRow, Reading, Source, make_row, require
 from mfakit.provisioning import split_uri
 
 __all__ = ["read_2fas", "read_aegis", "read_qr", "read_uris", "row_of_uri"]
@@ -139,6 +139,7 @@ def _payload_class() -> Any:
 
 
 def _rows_of_batch(place: str, text: str) -> Iterator[Reading]:
+    require("google.protobuf")
     from google.protobuf.message import DecodeError
 
     try:

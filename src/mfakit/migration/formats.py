@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 
 from attrs import frozen
 
-from mfakit.errors import ConfigurationError
 from mfakit.migration import apps, files, tables
-from mfakit.migration.rows import Reading, Source
+from mfakit.migration.rows import Reading, Source, require
 
 __all__ = ["FORMATS", "Format"]
 
@@ -34,26 +32,15 @@ class Format:
         Raises:
             ConfigurationError: A module is missing, or the source is not of this format.
         """
-        missing = [name for name in self.needs if not _is_there(name)]
-        if missing:
-            raise ConfigurationError(f"{missing[0]} not found: pip install 'mfakit[import]'")
+        require(*self.needs)
         return self.reader(source)
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package that it is in
-        return False
 
 
 FORMATS: dict[str, Format] = {
     "csv": Format("CSV with account_id, label, secret_or_uri; `mfakit export`", files.read_csv),
-    "otpauth": Format("otpauth:// URIs, one a line", apps.read_uris, ("google.protobuf",)),
-    "google": Format("otpauth-migration:// URIs, one a line", apps.read_uris, ("google.protobuf",)),
-    "qr": Format(
-        "QR image, or a directory of them", apps.read_qr, ("PIL", "zxingcpp", "google.protobuf")
-    ),
+    "otpauth": Format("otpauth:// URIs, one a line", apps.read_uris),
+    "google": Format("otpauth-migration:// URIs, one a line", apps.read_uris),
+    "qr": Format("QR image, or a directory of them", apps.read_qr, ("PIL", "zxingcpp")),
     "aegis": Format("plain JSON export of Aegis", apps.read_aegis),
     "2fas": Format("plain backup of 2FAS", apps.read_2fas),
     "django-otp": Format("table, or dumpdata JSON", tables.read_django_otp, ("sqlalchemy",)),

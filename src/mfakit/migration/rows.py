@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from attrs import field, frozen
@@ -19,9 +20,23 @@ from mfakit.provisioning import (
     encode_base32,
 )
 
-__all__ = ["BadRow", "Reading", "Row", "Source", "as_number", "make_row"]
+__all__ = ["BadRow", "Reading", "Row", "Source", "as_number", "make_row", "require"]
 
 _DIGITS, _PERIODS = range(6, 9), range(15, 121)
+
+
+def require(*modules: str) -> None:
+    """Raise `ConfigurationError` with the command that installs them, if one is not there."""
+    missing = [name for name in modules if not _is_there(name)]
+    if missing:
+        raise ConfigurationError(f"{missing[0]} not found: pip install 'mfakit[import]'")
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
 
 
 def _as_it_is(text: str) -> str:
@@ -39,6 +54,9 @@ class Source:
         secret_field: Column or attribute that holds the secret; None is the format's own.
         passphrase: What opens secrets that are stored sealed, or None.
         decrypt: Turns a secret as it is stored into the base32 text that it stands for.
+
+    Raises:
+        ConfigurationError: The place is itself an `otpauth:` URI.
     """
 
     place: str
@@ -47,6 +65,13 @@ class Source:
     secret_field: str | None = None
     passphrase: str | None = field(default=None, repr=False)
     decrypt: Callable[[str], str] = _as_it_is
+
+    def __attrs_post_init__(self) -> None:
+        # SECURITY: an error about a place names it, and a URI is a secret.
+        if self.place.lower().startswith("otpauth"):
+            raise ConfigurationError(
+                "SOURCE is a file. Put the URI into one, on a line of its own."
+            )
 
     @property
     def path(self) -> Path:
@@ -59,6 +84,12 @@ class Source:
         Raises:
             ConfigurationError: It cannot be read, or is no UTF-8.
         """
+        if self.place.lower().startswith(
+            "otpauth"
+        ):  # its text must not be told again: it is a secret
+            raise ConfigurationError(
+                "SOURCE is a file. Put the URI into one, on a line of its own."
+            )
         try:
             return self.path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError):
