@@ -476,6 +476,35 @@ def test_r11_one_kind_of_token_opens_nothing_of_another(world: World) -> None:
     assert all(len(token) <= 512 for token in (proof, challenge, offer.token, device))
 
 
+def test_r11_a_spent_challenge_stays_spent_when_the_clock_goes_back_and_on(world: World) -> None:
+    ann = world.enroll()
+    challenge = world.challenge(ann)
+    world.mfa.complete_login(challenge, world.fresh_code(ann.app))
+    world.pass_time(minutes=-5)
+    world.recover(ann, ann.recovery_codes[0])
+    world.pass_time(minutes=5)
+    with pytest.raises(ChallengeError):
+        world.mfa.complete_login(challenge, world.fresh_code(ann.app))
+    world.sign_in(ann)
+
+
+def test_r11_33_spent_challenges_stay_spent(world: World) -> None:
+    world.set_policy(recovery_codes=32, challenge_seconds=600)
+    ann = world.enroll()
+    world.pass_time(seconds=30)
+    challenges = [world.challenge(ann) for _ in range(33)]
+    world.pass_time(seconds=1)
+    later = world.challenge(ann)
+    for challenge, code in zip(challenges, ann.recovery_codes, strict=False):
+        world.mfa.complete_login(challenge, code, method="recovery")
+    world.mfa.complete_login(challenges[32], world.code(ann.app))
+    code = world.fresh_code(ann.app)
+    for challenge in challenges:
+        with pytest.raises(ChallengeError):
+            world.mfa.complete_login(challenge, code)
+    assert world.mfa.complete_login(later, code)
+
+
 @pytest.mark.parametrize("after", [-29, 30])  # seconds; the challenge was issued 30 before
 def test_r11_a_spent_challenge_stays_spent_when_the_clock_goes_back(
     world: World, after: int
@@ -502,6 +531,9 @@ def test_r11_a_challenge_of_the_second_in_which_the_clock_went_back_opens(world:
         world.recover(ann, ann.recovery_codes.pop())
     world.clock.now = before + 1
     assert world.recover(ann, ann.recovery_codes.pop()).method == "recovery"
+
+
+# --------------------------------------------------------------------------------------------- 12
 
 
 def test_r12_a_missing_record_has_the_epoch_none(world: World) -> None:

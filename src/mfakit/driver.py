@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mfakit import errors
 from mfakit.arguments import parse_label, require_page
@@ -32,7 +33,10 @@ from mfakit.operations import (
 )
 from mfakit.policy import DEFAULT, Policy
 from mfakit.results import MaintenancePage
-from mfakit.storage import Page, Store
+from mfakit.storage import Page, Store, StoredRecord
+
+if TYPE_CHECKING:
+    from logging import Logger
 
 __all__ = [
     "BlockingDriver",
@@ -41,8 +45,11 @@ __all__ = [
     "judge_password",
     "log_sink_failure",
     "pause_seconds",
+    "require_blocking",
     "require_parts",
     "require_policy",
+    "require_row",
+    "require_won",
     "scan_of",
     "write_call",
 ]
@@ -55,7 +62,9 @@ _LONGEST_JITTER_SECONDS = 0.001
 # ------------------------------------------------------------------------------ what drivers share
 
 
-def require_parts(store: object, keys: object, policy: object, events: object) -> None:
+def require_parts(
+    store: object, keys: object, policy: object, events: object, clock: object
+) -> None:
     """Find out at the start, and not at the first sign-in, that an argument is of another kind.
 
     Raises:
@@ -66,9 +75,18 @@ def require_parts(store: object, keys: object, policy: object, events: object) -
         (isinstance(keys, KeyRing), "The keys must be a KeyRing, such as KeyRing.from_file makes."),
         (callable(policy) or isinstance(policy, Policy), _NO_POLICY),
         (events is None or callable(events), "`events` must be callable with an AuditEvent."),
+        (callable(clock), "`clock` must be callable without arguments, as time.time is."),
     ):
         if not is_right:
             raise errors.ConfigurationError(text)
+
+
+def require_blocking(*called: object) -> None:
+    """Raise `ConfigurationError` if one is a coroutine function: nobody would await its work."""
+    if any(map(iscoroutinefunction, called)):
+        raise errors.ConfigurationError(
+            "MFA calls the store, `policy` and `events` and awaits none: use mfakit.aio.AsyncMFA."
+        )
 
 
 _NO_STORE = (
@@ -150,8 +168,33 @@ def pause_seconds(lost: int) -> float:
     return float(jitter * _LONGEST_JITTER_SECONDS * 2**lost)
 
 
+def require_row(found: object) -> StoredRecord | None:
+    """Return what a store's `load` gave, if that is a row or none. Raises `StoreConfigurationError`.
+
+    Of another kind, a sound document would be taken for a torn one, which an operator resets.
+    """
+    if found is None:
+        return None
+    if isinstance(found, StoredRecord) and type(found.document) is bytes:
+        return found
+    raise errors.StoreConfigurationError(
+        "The store's `load` must return a StoredRecord whose document is bytes, or None."
+    )
+
+
+def require_won(reply: object) -> bool:
+    """Return whether a store's write won. Raises `StoreConfigurationError` if it did not say."""
+    if isinstance(reply, bool):
+        return reply
+    raise errors.StoreConfigurationError(
+        "The store's `create`, `replace` and `delete` must return True or False."
+    )
+
+
 def judge_password(found: object, question: CheckPassword) -> Verdict:
     """Return what an answer of `check_password` is worth."""
+    if not (found is None or found is False or isinstance(found, str)):
+        _log().error("check_password must return the account id or None; else nobody gets in.")
     # SECURITY: a str, and equal: neither True nor a coroutine nor another account is a yes.
     return Verdict(value=isinstance(found, str) and found == question.account_id)
 
@@ -165,9 +208,13 @@ def require_policy(found: object) -> Policy:
 
 def log_sink_failure(error: BaseException) -> None:
     """Log what an event sink raised. The write has won: it must not change the outcome."""
+    _log().error("The event sink raised; the event is in the history.", exc_info=error)
+
+
+def _log() -> Logger:
     from logging import getLogger
 
-    getLogger("mfakit").error("The event sink raised; the event is in the history.", exc_info=error)
+    return getLogger("mfakit")
 
 
 def scan_of(store: object) -> Callable[..., Any]:
@@ -197,7 +244,8 @@ class BlockingDriver(Driver):
         hash_concurrency: int | None = None,
         hash_queue: int = 64,
     ) -> None:
-        require_parts(store, keys, policy, events)
+        require_parts(store, keys, policy, events, clock)
+        require_blocking(store.load, policy, events)
         hasher = hasher or Argon2Hasher()
         super().__init__(
             keys, policy=policy, events=events, realm=realm, clock=clock, hasher=hasher
@@ -205,7 +253,7 @@ class BlockingDriver(Driver):
         self._store = store
         self._gate = HashGate(hasher, concurrency=hash_concurrency, queue=hash_queue)
         self._performers: dict[type[Effect], Callable[[Any], object]] = {
-            Load: lambda load: _in_store(lambda: store.load(load.account_id)),
+            Load: self._load,
             Write: self._write,
             GetPolicy: self._get_policy,
             CheckHash: self._gate.check,
@@ -235,8 +283,11 @@ class BlockingDriver(Driver):
             return _ask(check_password, effect)
         return self._performers[type(effect)](effect)
 
+    def _load(self, load: Load) -> StoredRecord | None:
+        return require_row(_in_store(lambda: self._store.load(load.account_id)))
+
     def _write(self, write: Write) -> bool:
-        if _in_store(write_call(self._store, write)) is True:
+        if require_won(_in_store(write_call(self._store, write))):
             self._tell(write.events)
             return True
         self._pause(write.lost)

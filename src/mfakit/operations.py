@@ -159,9 +159,13 @@ def _attempt(
 
 
 def _now(env: Environment) -> int:
-    now = env.clock()
+    try:
+        now = env.clock()
+        is_moment = 0 <= now < CLOCK_END
+    except Exception as error:  # it is the platform's
+        raise errors.ClockError from error
     # What no calendar has would be written, and the record never read again.
-    if not 0 <= now < CLOCK_END:
+    if not is_moment:
         raise errors.ClockError
     return int(now)
 

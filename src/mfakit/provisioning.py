@@ -27,6 +27,7 @@ WEAK_SECRET_BYTES_LEAST = 10  # 80 bits: what apps and servers made before they 
 SECRET_BYTES_MOST = 64
 ACCOUNT_NAME_CHARACTERS_MAX = 255
 _BASE32_SYMBOLS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_TOTP = "otpauth://totp/"
 _DIGITS = {str(digits): digits for digits in range(6, 9)}
 _PERIODS = {str(seconds): seconds for seconds in range(15, 121)}
 _PARAMETERS = {"secret", "issuer", "algorithm", "digits", "period", "image"}
@@ -65,7 +66,7 @@ def build_uri(
     """Return `otpauth://totp/Issuer:account?secret=…&issuer=…`, spaces as %20, no padding."""
     from pyotp import utils
 
-    return utils.build_uri(
+    uri = utils.build_uri(
         secret_text,
         account_name,
         issuer=issuer,
@@ -73,6 +74,10 @@ def build_uri(
         digits=digits,
         period=period_seconds,
     )
+    # pyotp leaves a slash of a name as it is, and some apps would end the name there.
+    before, label = uri[: len(_TOTP)], uri[len(_TOTP) :]
+    names, mark, parameters = label.partition("?")
+    return before + names.replace("/", "%2F") + mark + parameters
 
 
 def parse_secret_or_uri(text: Secret | None, *, allow_weak: bool = False) -> ImportedSecret:
@@ -89,7 +94,8 @@ def parse_secret_or_uri(text: Secret | None, *, allow_weak: bool = False) -> Imp
     return imported
 
 
-def _parse(text: Secret) -> ImportedSecret | None:
+def _parse(typed: Secret) -> ImportedSecret | None:
+    text = Secret(typed.reveal().strip())
     if text.reveal().lower().startswith(b"otpauth:"):
         return _parse_uri(text)
     secret = decode_base32(text)
@@ -108,7 +114,7 @@ def _parse_uri(text: Secret) -> ImportedSecret | None:
     if colon and parameters.get("issuer", before) != before:
         return None
     secret = decode_base32(Secret(parameters.get("secret", "").encode()))
-    algorithm = parameters.get("algorithm") or "SHA1"
+    algorithm = (parameters.get("algorithm") or "SHA1").upper()
     digits = _DIGITS.get(parameters.get("digits") or "6")
     period = _PERIODS.get(parameters.get("period") or "30")
     if secret is None or algorithm not in SECRET_BYTES or digits is None or period is None:

@@ -207,7 +207,6 @@ class MFA(BlockingDriver):
             OfferError: It is over; begin again.
             AvailabilityError: Policy no longer offers two-step to this account.
             LimitReachedError: Remove an authenticator first.
-            PasswordChangeRequiredError: Have the owner change the password first.
             UnavailableError: Try again later.
 
         Reference: RFC 6238 §5.2: the code's time step is spent.
@@ -379,6 +378,7 @@ class MFA(BlockingDriver):
             PasswordNotVerifiedError: Check the password first.
             SecondFactorLockedError: Every way is locked; the operator must `reset`.
             PasswordChangeRequiredError: Have the owner change the password first.
+            InvalidInputError: `device_id` is empty or too long; without one give None.
             UnavailableError: Try again later.
         """
         trusted_device, cookie = None, parse_secret_text(trusted_device)
@@ -419,6 +419,7 @@ class MFA(BlockingDriver):
             ThrottledError: Show `retry_at`; nothing was evaluated.
             SecondFactorLockedError: Offer the other method, or point to the operator.
             ChallengeError: Over, used or not of this session; start again with the password.
+            InvalidInputError: `trust_device` or `device_id` is empty or too long; no code is spent.
             UnavailableError: Try again later.
 
         Reference: RFC 6238 §5.2; SP 800-63B-4 §3.1.4.2, §3.2.2.

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from unit_world import Owner, World
 
 from mfakit import MFA, ClientInfo
 from mfakit.errors import (
+    ClockError,
+    ConfigurationError,
+    CredentialRefusedError,
     InvalidInputError,
     LastAuthenticatorError,
     MFAKitError,
     RefusedError,
+    StoreConfigurationError,
     UnknownAccountError,
 )
+from mfakit.storage import StoredRecord
+from mfakit.storage.memory import MemoryStore
 
 
 class Odd:
@@ -313,6 +321,104 @@ def test_errors_of_the_platform_are_typed() -> None:
     loud = World(events=broken)
     loud.clock.now = world.clock.now
     assert loud.mfa.open_account("ann") is True
+
+
+@pytest.mark.parametrize("row", [(), b"", "row", 7])
+def test_a_store_that_gives_no_row_says_so(row: object) -> None:
+    """A mistake of the adapter's author: no bare exception, and no advice to reset the account."""
+
+    class Tuples(MemoryStore):
+        def load(self, account_id: str) -> Any:
+            return row
+
+    with pytest.raises(StoreConfigurationError, match="StoredRecord"):
+        World(store=Tuples()).mfa.status("ann")
+
+
+def test_a_document_that_is_no_bytes_is_the_stores_mistake() -> None:
+    class Views(MemoryStore):
+        def load(self, account_id: str) -> Any:
+            row = super().load(account_id)
+            return row and replace(row, document=memoryview(row.document))
+
+    world = World()
+    world.enroll()
+    mfa = World(store=Views()).mfa
+    row = world.store.load("ann")
+    assert row is not None
+    mfa._store.create(row)
+    with pytest.raises(StoreConfigurationError, match="bytes"):
+        mfa.status("ann")
+
+
+@pytest.mark.parametrize("says", [None, 1, 0])
+def test_a_store_whose_write_does_not_say_who_won(says: object) -> None:
+    """As a count of rows would be: never taken for lost, which would be told as a used challenge."""
+
+    class Counts(MemoryStore):
+        def create(self, new: StoredRecord) -> Any:
+            super().create(new)
+            return says
+
+    with pytest.raises(StoreConfigurationError, match="True or False"):
+        World(store=Counts()).mfa.open_account("ann")
+
+
+@pytest.mark.parametrize("name", ["policy", "events"])
+def test_a_coroutine_function_needs_the_asynchronous_mfa(name: str) -> None:
+    async def unawaited(_: object) -> Any:
+        raise AssertionError
+
+    world = World()
+    with pytest.raises(ConfigurationError, match=r"mfakit\.aio"):
+        MFA(world.store, world.keys, **{name: unawaited})
+
+
+def test_an_asynchronous_store_needs_the_asynchronous_mfa() -> None:
+    class Awaited(MemoryStore):
+        async def load(self, account_id: str) -> Any:  # type: ignore[override]
+            raise AssertionError
+
+    with pytest.raises(ConfigurationError, match=r"mfakit\.aio"):
+        MFA(Awaited(), World().keys)
+
+
+@pytest.mark.parametrize("answer", [True, 1, {"id": "ann"}])
+def test_a_password_check_that_does_not_name_the_account_is_logged(
+    answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It lets nobody in, and the developer finds out why."""
+    with pytest.raises(CredentialRefusedError):
+        World().mfa.authenticate_client(
+            "ann",
+            "pw",
+            protocol="imap",
+            check_password=lambda _: answer,  # type: ignore[arg-type,return-value]
+        )
+    assert "check_password must return the account id or None" in caplog.text
+    caplog.clear()
+    for no in (None, False, "bob"):
+        with pytest.raises(CredentialRefusedError):
+            World().mfa.authenticate_client(
+                "ann",
+                "pw",
+                protocol="imap",
+                check_password=lambda _, no=no: no,  # type: ignore[misc,arg-type,return-value]
+            )
+    assert caplog.text == ""
+
+
+def test_a_clock_that_fails_or_tells_no_seconds_is_typed() -> None:
+    def failing() -> float:
+        raise OSError
+
+    world = World()
+    for clock in (failing, datetime.now, lambda: "noon", lambda: float("nan")):
+        with pytest.raises(ClockError):
+            MFA(world.store, world.keys, clock=clock).open_account("ann")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="clock"):
+        MFA(world.store, world.keys, clock=None)  # type: ignore[arg-type]
+    assert world.store.load("ann") is None
 
 
 def test_a_store_without_scan_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b32encode
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pyotp
@@ -145,13 +146,35 @@ def test_imported_parameters() -> None:
     assert (imported.algorithm, imported.digits, imported.period_seconds) == ("SHA512", 8, 60)
 
 
+@pytest.mark.parametrize("text", [f"{TEXT}\n", f" otpauth://totp/a?secret={TEXT}\r\n"])
+def test_space_around_what_was_pasted_is_dropped(text: str) -> None:
+    assert _import(text).secret.reveal() == _import(TEXT).secret.reveal()
+
+
+@pytest.mark.parametrize("name", ["sha256", "Sha256", "SHA256"])
+def test_the_case_of_an_algorithm_does_not_matter(name: str) -> None:
+    """Some servers write it in lower case, as pyotp does."""
+    uri = f"otpauth://totp/a?secret={TEXT}&algorithm={name}"
+    assert _import(uri).algorithm == "SHA256"
+
+
+def test_a_slash_of_a_name_is_escaped() -> None:
+    """Else an app may take what follows for something else; pyotp's reader gets the names back."""
+    uri = build_uri(
+        TEXT, account_name="a/b@x", issuer="A/B", algorithm="SHA1", digits=6, period_seconds=30
+    )
+    assert uri.partition("?")[0] == "otpauth://totp/A%2FB:a%2Fb%40x"
+    read: Any = pyotp.parse_uri(uri)
+    assert (read.issuer, read.name, read.secret) == ("A/B", "a/b@x", TEXT)
+
+
 REFUSED = [
     "",
     "1" * 32,  # 1 is not in the alphabet
     "GEZDGNBVGY3TQOJQGEZDGNBVG",  # 15 bytes and a bit
     "GEZDGNBVGY3TQOJQGEZDGNBV",  # 15 bytes: less than 128 bits
     "A" * 104,  # 65 bytes
-    TEXT + "\n",
+    TEXT[:8] + "\n" + TEXT[8:],
     "\u0131EZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
     f"otpauth://hotp/a?secret={TEXT}&counter=1",
     f"otpauth://hotp/a?secret={TEXT}",

@@ -26,6 +26,8 @@ from mfakit.driver import (
     pause_seconds,
     require_parts,
     require_policy,
+    require_row,
+    require_won,
     scan_of,
     write_call,
 )
@@ -35,7 +37,7 @@ from mfakit.keyring import KeyRing
 from mfakit.operations import Answer, Effect, GetPolicy, Load, Operation, Verdict, Write
 from mfakit.policy import DEFAULT, Policy
 from mfakit.results import MaintenancePage
-from mfakit.storage import AsyncStore, Page
+from mfakit.storage import AsyncStore, Page, StoredRecord
 
 __all__ = ["AsyncDriver"]
 
@@ -60,7 +62,7 @@ class AsyncDriver(Driver):
         hash_concurrency: int | None = None,
         hash_queue: int = 64,
     ) -> None:
-        require_parts(store, keys, policy, events)
+        require_parts(store, keys, policy, events, clock)
         hasher = hasher or Argon2Hasher()
         super().__init__(
             keys, policy=policy, events=events, realm=realm, clock=clock, hasher=hasher
@@ -68,7 +70,7 @@ class AsyncDriver(Driver):
         self._store = store
         self._gate = AsyncHashGate(hasher, concurrency=hash_concurrency, queue=hash_queue)
         self._performers: dict[type[Effect], Callable[[Any], Awaitable[object]]] = {
-            Load: lambda load: _in_store(lambda: store.load(load.account_id)),
+            Load: self._load,
             Write: self._write,
             GetPolicy: self._get_policy,
             CheckHash: self._gate.check,
@@ -110,6 +112,9 @@ class AsyncDriver(Driver):
             return await _ask(check_password, effect)
         return await self._performers[type(effect)](effect)
 
+    async def _load(self, load: Load) -> StoredRecord | None:
+        return require_row(await _in_store(lambda: self._store.load(load.account_id)))
+
     async def _write(self, write: Write) -> bool:
         if await _finish(self._write_and_tell(write)):
             return True
@@ -117,7 +122,7 @@ class AsyncDriver(Driver):
         return False
 
     async def _write_and_tell(self, write: Write) -> bool:
-        if await _in_store(write_call(self._store, write)) is True:
+        if require_won(await _in_store(write_call(self._store, write))):
             await self._tell(write.events)
             return True
         return False

@@ -97,15 +97,16 @@ class ScanChecks(Checks):
             store.delete(self._id_prefix + f"user-{turn * 2:02}", expected=1)
 
     def _write_beside(self, store: Store, place: int, done: Event) -> None:
-        turn = 0
+        turn = lost = 0
         while not done.is_set():
             turn += 1
             name = f"user-{turn * 2 % 40 + place:03}"
             row = self._loaded(store, name)
             revision = row.revision + 1
             new = self._row(name, revision=revision, document=b"%d" % revision)
-            won = store.replace(new, expected=row.revision)
-            require(won is True, "a write beside a walk lost, though nobody else wrote the row.")
+            # A serialization failure is a lost race too; eight in a row an operation gives up.
+            lost = 0 if store.replace(new, expected=row.revision) is True else lost + 1
+            require(lost < 8, "writes beside a walk kept losing, though nobody else wrote the row.")
             passing = self._row(f"user-{turn % 40:03}-{place}", document=b"1")
             store.create(passing)
             store.delete(passing.account_id, expected=1)
