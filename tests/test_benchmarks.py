@@ -187,12 +187,14 @@ def test_a_store_is_measured_against_its_bare_driver():
         "SQLiteStore: verify_code",
         "SQLiteStore: authenticate_client, remembered",
         "MemoryStore: verify_code",
+        "MemoryStore with the bare driver's inside: verify_code",
         "bare driver, read and conditional write",
         "bare driver, read",
     }
     values = {claim.name: claim.value for claim in section.claims}
     assert set(values) == {
         "SQLiteStore: code check, rate of the bare driver's",
+        "SQLiteStore: code check, times the bare driver's within a check in memory",
         "SQLiteStore: passcode login, times a bare read",
     }
     assert values["SQLiteStore: passcode login, times a bare read"] > 1
