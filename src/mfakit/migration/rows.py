@@ -84,12 +84,6 @@ class Source:
         Raises:
             ConfigurationError: It cannot be read, or is no UTF-8.
         """
-        if self.place.lower().startswith(
-            "otpauth"
-        ):  # its text must not be told again: it is a secret
-            raise ConfigurationError(
-                "SOURCE is a file. Put the URI into one, on a line of its own."
-            )
         try:
             return self.path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError):
