@@ -43,6 +43,20 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     return on_sqlite(tmp_path)
 
 
+@pytest.mark.parametrize("what", ["passcodes", "devices"])
+@pytest.mark.parametrize(
+    "item", ["-6k4Si7kaDK9r1FHDyMqwQ", "-hhhhhhhhhhhhhhhhhhhhh", "--" + "A" * 20]
+)
+def test_an_id_may_begin_with_a_hyphen(local: Platform, what: str, item: str) -> None:
+    """As one in 64 does: it is no option, and the help is not shown."""
+    local.enroll("ann")
+    done = run(what, "revoke", "ann", item, "--yes", *local.options)
+    assert done.exit_code == 1
+    assert "No such entry" in done.stderr
+    assert run(what, "revoke", "ann", "-h", *local.options).exit_code == 0
+    assert run(what, "revoke", "ann", "-6", *local.options).exit_code == 2
+
+
 # ------------------------------------------------------------------------- as processes, on each store
 
 

@@ -611,14 +611,14 @@ def test_a_write_that_wins_and_then_fails_to_say_so_is_not_won_twice() -> None:
 
 
 @pytest.mark.parametrize("says", [None, 1, "true", b"", 0])
-def test_only_the_object_true_is_a_won_write(says: object) -> None:
-    """A store that answers with a row count, or forgets to answer, has won nothing."""
+def test_a_write_says_true_or_false(says: object) -> None:
+    """A store that answers with a row count, or forgets to answer, has not won: it is mended first."""
 
     class Talker(MemoryStore):
         def create(self, new: StoredRecord) -> bool:
             return says  # type: ignore[return-value]
 
-    with pytest.raises(ContentionError):
+    with pytest.raises(StoreConfigurationError, match="True or False"):
         make_mfa(Talker()).open_account("ann")
 
 

@@ -188,6 +188,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "SECRET_BYTES_MOST": 64,
         "ACCOUNT_NAME_CHARACTERS_MAX": 255,
         "_BASE32_SYMBOLS": b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
+        "_TOTP": "otpauth://totp/",
         "_DIGITS": {"6": 6, "7": 7, "8": 8},
         "_PERIODS": {str(seconds): seconds for seconds in range(15, 121)},
         "_PARAMETERS": {"secret", "issuer", "algorithm", "digits", "period", "image"},

@@ -64,19 +64,27 @@ def thaw(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGCONT)
 
 
+_WORKERS = 4  # of a parallel run; each has ports of its own
+_GIVEN: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on.
 
     Below the ephemeral ports: those are also given to outgoing connections, so that a server which
     is started again could find its port taken, by a client that was looking for it even.
     """
-    ports: set[int] = set()
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    ports: list[int] = []
     while len(ports) < count:
-        port = 20_000 + secrets.randbelow(12_000)
+        port = 20_000 + secrets.randbelow(12_000 // _WORKERS) * _WORKERS + worker
+        if port in _GIVEN:  # its server has not begun to listen yet, maybe
+            continue
         with socket.socket() as one, suppress(OSError):
             one.bind(("127.0.0.1", port))
-            ports.add(port)
-    return list(ports)
+            ports.append(port)
+            _GIVEN.add(port)
+    return ports
 
 
 def free_port() -> int:

@@ -10,7 +10,17 @@ import click
 from attrs import asdict
 from rich.console import RenderableType
 
-from mfakit.cli.options import DONE, FAILED, Option, confirm, is_terminal, on_a_store, yes_option
+from mfakit.cli.options import (
+    DONE,
+    FAILED,
+    Option,
+    TakesItemId,
+    confirm,
+    is_terminal,
+    item_id_argument,
+    on_a_store,
+    yes_option,
+)
 from mfakit.cli.output import as_json_value, printable, show, table, when
 from mfakit.errors import SecondFactorLockedError, ThrottledError, WrongCodeError
 from mfakit.results import PasscodeInfo, Status, TrustedDeviceInfo
@@ -138,9 +148,9 @@ def list_passcodes(*, mfa: MFA, account_id: str, as_json: bool) -> int:
     return _list(account_id, "passcodes", found, heads, _passcode_row, as_json=as_json)
 
 
-@passcodes.command("revoke")
+@passcodes.command("revoke", cls=TakesItemId)
 @account_argument
-@click.argument("passcode_id", required=False)
+@item_id_argument("passcode_id")
 @on_a_store
 @click.option("--all", "every", is_flag=True, help="All of the account.")
 @yes_option
@@ -171,9 +181,9 @@ def list_devices(*, mfa: MFA, account_id: str, as_json: bool) -> int:
     return _list(account_id, "devices", found, heads, _device_row, as_json=as_json)
 
 
-@devices.command("revoke")
+@devices.command("revoke", cls=TakesItemId)
 @account_argument
-@click.argument("device_id", required=False)
+@item_id_argument("device_id")
 @on_a_store
 @click.option("--all", "every", is_flag=True, help="All of the account.")
 @yes_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -28,9 +29,11 @@ __all__ = [
     "INTERRUPTED",
     "OTHER_REALM",
     "Option",
+    "TakesItemId",
     "authority_options",
     "confirm",
     "is_terminal",
+    "item_id_argument",
     "json_option",
     "key_ring",
     "keys_option",
@@ -48,6 +51,34 @@ OTHER_REALM = (
     "First see that --realm is as the platform names it, and that --keys are its own: otherwise no"
     " record verifies."
 )
+
+
+# One id in 64 begins with a hyphen, as an option does. Until it is an argument it has a space before it.
+_HYPHENATED_ID = re.compile(r"-[A-Za-z0-9_-]{21}", re.ASCII)
+
+
+def _unmarked(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    return None if value is None else value.removeprefix(" ")
+
+
+def item_id_argument(name: str) -> Option:
+    """Return an argument of a `TakesItemId`: the id of a passcode or device, or nothing."""
+    return click.argument(name, required=False, callback=_unmarked)
+
+
+class TakesItemId(click.Command):
+    """A command with an `item_id_argument`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; what looks like an id and names no option is an id."""
+        options = {name for one in self.get_params(ctx) for name in one.opts}
+        marked = [
+            f" {one}" if _HYPHENATED_ID.fullmatch(one) and one not in options else one
+            for one in args
+        ]
+        return super().parse_args(ctx, marked)
 
 
 def _given(context: click.Context, option: click.Parameter, store: str | None) -> str:
