@@ -14,7 +14,7 @@ from mfakit.core.secret import Secret
 from mfakit.errors import CredentialRefusedError
 from mfakit.storage.sqlite import SQLiteStore
 
-TIMES_FASTER_THAN_ARGON2 = 400.0
+TIMES_FASTER_THAN_ARGON2 = 500.0
 _LETTERS = "abcdefghjkmnpqrstuvwxyz"
 
 
