@@ -115,7 +115,7 @@ def _light(engine: Engine, checks: int) -> Iterator[tuple[str, Contender]]:
 class _WithBare(MemoryStore):
     """Memory, and before each write the bare driver's read and write: what an adapter cannot undercut.
 
-    Between other work they take longer than in a loop of their own: the caches are cold then.
+    Between other work they take longer than in a loop of their own.
     """
 
     def __init__(self, bare: Bare) -> None:

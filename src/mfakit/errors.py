@@ -303,7 +303,7 @@ class HashingError(UnavailableError):
 
 
 class ClockError(UnavailableError):
-    """This server's clock is behind codes accepted earlier. Correct the clock (NTP) and retry.
+    """This server's clock is behind codes accepted earlier, or `clock` failed. Correct it and retry.
 
     If the clock was wrong earlier and is right now, `resync` the authenticator.
     """
