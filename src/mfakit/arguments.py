@@ -6,15 +6,22 @@ What a person or a client typed is only taken out of sight here; `mfakit.core` r
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from unicodedata import category, normalize
 
 from mfakit import errors
 from mfakit.core.secret import Secret, Value
 
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+    IPAddress = IPv4Address | IPv6Address
+    IPNetwork = IPv4Network | IPv6Network
+
 __all__ = [
     "Authority",
     "EnrollmentRequest",
+    "GivenPassword",
     "LoginRequest",
     "Method",
     "PasscodeRequest",
@@ -25,10 +32,10 @@ __all__ = [
     "parse_label",
     "parse_moment",
     "parse_networks",
+    "parse_password",
     "parse_protocols",
     "parse_secret_text",
     "require_page",
-    "require_password",
 ]
 
 Method = Literal["totp", "recovery"]
@@ -64,6 +71,13 @@ class LoginRequest(Value, frozen=True, kw_only=True):
     device_token: Secret | None = None
     device_id: Secret | None = None
     trust_label: str | None = None
+
+
+class GivenPassword(Value, frozen=True, kw_only=True):
+    """The password of a first step: a text for `check_password`, or the platform's word for it."""
+
+    is_vouched: bool
+    text: Secret | None = None
 
 
 class EnrollmentRequest(Value, frozen=True, kw_only=True):
@@ -174,17 +188,30 @@ def _parse_strings(value: object, field: str) -> list[str]:
 
 
 def _parse_network(text: str) -> str | None:
-    from ipaddress import IPv6Network, ip_network
+    from ipaddress import IPv6Network, ip_address, ip_network
 
     if len(text) > 64 or "%" in text:  # a zone means nothing here, and has any length
         return None
+    address, slash, mask = text.partition("/")
     try:
         network = ip_network(text, strict=False)
+        if slash and not _is_plain_mask(network, ip_address(address), mask):
+            return None
     except ValueError:
         return None
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     is_mapped = mapped is not None and network.prefixlen >= 96
     return f"{mapped}/{network.prefixlen - 96}" if is_mapped else str(network)
+
+
+def _is_plain_mask(network: IPNetwork, address: IPAddress, mask: str) -> bool:
+    """Say whether a mask means one thing: a prefix length or a netmask, and not "every address".
+
+    Python also reads host masks, so "10.1.2.3/0.0.0.0", a single host to some, is the whole Internet.
+    """
+    if network.prefixlen == 0:
+        return mask == "0" and int(address) == 0
+    return mask.isascii() and (mask.isdigit() or mask == str(network.netmask))
 
 
 def parse_moment(value: object, *, field: str) -> int | None:
@@ -201,11 +228,33 @@ def parse_moment(value: object, *, field: str) -> int | None:
     return min(max(0, seconds), _LAST_SECOND)
 
 
-def require_password(password_verified: object) -> None:
-    """Raise `PasswordNotVerifiedError` unless the platform says that the password is right."""
-    # SECURITY: the very object True: a coroutine, a Mock, a "false" string are all truthy.
-    if password_verified is not True:
-        raise errors.PasswordNotVerifiedError
+def parse_password(
+    password_verified: object, text: Secret | None, check_password: object, *, is_given: bool
+) -> GivenPassword:
+    """Take the password of a first step, in one of two ways and not in both.
+
+    Args:
+        password_verified: The platform's word that the password is right, None if it gives none.
+        text: What was typed, None if it is no text or too long.
+        check_password: What checks it, or None.
+        is_given: A password was given, whatever it is.
+
+    Raises:
+        PasswordNotVerifiedError: The platform does not say that it is right, or gave none.
+        InvalidInputError: Both ways at once, or a password that nothing can check.
+    """
+    if not is_given and check_password is None:
+        # SECURITY: the very object True: a coroutine, a Mock, a "false" string are all truthy.
+        if password_verified is not True:
+            raise errors.PasswordNotVerifiedError
+        return GivenPassword(is_vouched=True)
+    if password_verified is not None:
+        raise errors.InvalidInputError("password_verified")
+    if not is_given:
+        raise errors.InvalidInputError("password")
+    if not callable(check_password):
+        raise errors.InvalidInputError("check_password")
+    return GivenPassword(is_vouched=False, text=text)
 
 
 def parse_binding(value: str | None, field: str = "bound_to") -> Secret | None:

@@ -36,6 +36,7 @@ __all__ = [
     "PasswordChangeRequiredError",
     "PasswordCheckFailedError",
     "PasswordNotVerifiedError",
+    "PasswordRefusedError",
     "PolicyError",
     "PolicyUnavailableError",
     "ProofError",
@@ -43,12 +44,14 @@ __all__ = [
     "RecordSchemaError",
     "RefusedError",
     "SecondFactorLockedError",
+    "SessionEndedError",
     "StoreConfigurationError",
     "StoreUnavailableError",
     "ThrottledError",
     "TwoStepRequiredError",
     "UnavailableError",
     "UnknownAccountError",
+    "WeakAuthenticatorError",
     "WrongCodeError",
 ]
 
@@ -104,10 +107,18 @@ class InvalidInputError(RefusedError, ValueError):
 
 
 class PasswordNotVerifiedError(RefusedError):
-    """`password_verified` was not the object `True`. Check the password first."""
+    """`password_verified` was not the object `True`, or no password was given. Check it first."""
 
     code = "password_not_verified"
     text = "The password was not verified. Check the password, then call again."
+    http_status = 401
+
+
+class PasswordRefusedError(RefusedError):
+    """`check_password` did not name this account. Answer "wrong password"."""
+
+    code = "password_refused"
+    text = "The password is not right. Check it, then try again."
     http_status = 401
 
 
@@ -124,6 +135,13 @@ class WrongCodeError(RefusedError):
     code = "wrong_code"
     text = "That code is not valid. Take another: an app shows the next soon, a recovery code works once."
     http_status = 401
+
+
+class SessionEndedError(WrongCodeError):
+    """The fifth wrong code in a row in this session: every session has ended. Sign in again."""
+
+    code = "session_ended"
+    text = "Too many wrong codes. You have been signed out everywhere: sign in again."
 
 
 class ThrottledError(RefusedError):
@@ -248,6 +266,14 @@ class DuplicateSecretError(RefusedError):
     http_status = 409
 
 
+class WeakAuthenticatorError(RefusedError):
+    """Policy asks for a longer secret or a shorter period. Have the owner set up a new one."""
+
+    code = "weak_authenticator"
+    text = "This authenticator is weaker than the policy allows. Set up a new one."
+    http_status = 409
+
+
 class PasscodesOffError(RefusedError):
     """Policy does not allow application passcodes for this account. Hide the form."""
 
@@ -305,7 +331,8 @@ class HashingError(UnavailableError):
 class ClockError(UnavailableError):
     """This server's clock is behind codes accepted earlier, or `clock` failed. Correct it and retry.
 
-    If the clock was wrong earlier and is right now, `resync` the authenticator.
+    If the clock was wrong earlier and is right now, wait until it has caught up, or replace the
+    authenticator on a proof by a recovery code.
     """
 
     code = "clock"

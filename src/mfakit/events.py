@@ -15,6 +15,7 @@ from attrs import field, frozen
 from mfakit.errors import InvalidInputError
 
 __all__ = [
+    "FACTOR_KINDS",
     "OWNER_KINDS",
     "Audience",
     "AuditEvent",
@@ -56,6 +57,7 @@ class EventKind(StrEnum):
     RECOVERY_CODES_REGENERATED = "recovery_codes_regenerated"
     RECOVERY_CODE_USED = "recovery_code_used"
     RESET = "reset"
+    SESSIONS_ENDED = "sessions_ended"
     # For the audit log.
     ACCOUNT_OPENED = "account_opened"
     AUTHENTICATOR_RENAMED = "authenticator_renamed"
@@ -72,11 +74,24 @@ class EventKind(StrEnum):
     OFFERED = "offered"
     OFFER_DROPPED = "offer_dropped"
     PASSCODE_RENAMED = "passcode_renamed"
+    PASSWORD_REFUSED = "password_refused"
     SIGNED_IN = "signed_in"
 
 
 _KINDS = tuple(EventKind)
-OWNER_KINDS = frozenset(_KINDS[: _KINDS.index(EventKind.RESET) + 1])
+OWNER_KINDS = frozenset(_KINDS[: _KINDS.index(EventKind.SESSIONS_ENDED) + 1])
+# Of these, what bound or unbound a factor: the history keeps them longest.
+FACTOR_KINDS = frozenset(
+    {
+        EventKind.AUTHENTICATOR_ADDED,
+        EventKind.AUTHENTICATOR_IMPORTED,
+        EventKind.AUTHENTICATOR_REMOVED,
+        EventKind.DISABLED,
+        EventKind.ENROLLED,
+        EventKind.RECOVERY_CODES_REGENERATED,
+        EventKind.RESET,
+    }
+)
 
 
 def parse_ip(value: object) -> str:

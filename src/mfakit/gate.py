@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from hmac import digest
 from threading import BoundedSemaphore, Event, Lock, RLock
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mfakit.core.decision import CheckHash, NewHashes
 from mfakit.core.encoding import frame
@@ -23,7 +23,7 @@ from mfakit.forks import Forkable, watch_forks
 from mfakit.hashing import Hasher
 from mfakit.operations import Verdict
 
-__all__ = ["Gate", "HashGate", "Memory", "Places"]
+__all__ = ["Gate", "HashGate", "Memory", "Places", "Ticket"]
 
 T = TypeVar("T")
 
@@ -75,26 +75,40 @@ class Memory(Forkable):
                 self._until.popitem(last=False)
 
 
+class Ticket(NamedTuple):
+    """One place of one account: an account has one for mail clients and one for the web."""
+
+    account_id: str
+    is_mail: bool
+
+
 class Places:
-    """Count who is running or waiting: `total` places, two for one account."""
+    """Count who is running or waiting.
 
-    PER_ACCOUNT = 2
+    SECURITY: mail clients ask without a password: whoever knows the first letters of a passcode may
+    hold its account's place for mail, and a storm of clients may hold all of them. Neither takes the
+    account's own place for the web, nor those that are kept for the web.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        total: Places for everybody.
+        kept_for_web: Places on top that mail clients cannot take.
+    """
+
+    def __init__(self, total: int, *, kept_for_web: int) -> None:
         self._total = total
-        self._taken: Counter[str] = Counter()
+        self._kept_for_web = kept_for_web
+        self._taken: set[Ticket] = set()
 
-    def take(self, account_id: str) -> None:
+    def take(self, ticket: Ticket) -> None:
         """Take a place. Raises `BusyError` if there is none."""
-        if self._taken[account_id] >= self.PER_ACCOUNT or self._taken.total() >= self._total:
+        total = self._total if ticket.is_mail else self._total + self._kept_for_web
+        if ticket in self._taken or len(self._taken) >= total:
             raise BusyError
-        self._taken[account_id] += 1
+        self._taken.add(ticket)
 
-    def leave(self, account_id: str) -> None:
+    def leave(self, ticket: Ticket) -> None:
         """Give a place back."""
-        self._taken[account_id] -= 1
-        if not self._taken[account_id]:
-            del self._taken[account_id]
+        self._taken.remove(ticket)
 
 
 class Gate(Forkable):
@@ -128,7 +142,7 @@ class Gate(Forkable):
             self._begin()
 
     def _begin(self) -> None:
-        self._places = Places(self._running + self._queue)
+        self._places = Places(self._running + self._queue, kept_for_web=self._running)
         # One thread may come back to it: a run that is over at once lands while it takes off.
         self._lock = RLock()
 
@@ -180,20 +194,22 @@ class HashGate(Gate):
 
     def hash(self, new: NewHashes) -> list[tuple[Secret, Secret]]:
         """Return each secret with its hash. Raises as `check` does."""
+        ticket = Ticket(new.account_id, is_mail=False)
         with self._lock:
-            self._places.take(new.account_id)
-        return self._run(new.account_id, lambda: self._hash(new))
+            self._places.take(ticket)
+        return self._run(ticket, lambda: self._hash(new))
 
     def _fly(self, tag: bytes, check: CheckHash) -> bool:
+        ticket = Ticket(check.account_id, check.is_mail)
         with self._lock:
             flight = self._flights.get(tag)
             is_pilot = flight is None
             if flight is None:
-                self._places.take(check.account_id)
+                self._places.take(ticket)
                 flight = self._flights[tag] = _Flight()
         if is_pilot:
             try:
-                flight.result = self._run(check.account_id, lambda: self._verify(check))
+                flight.result = self._run(ticket, lambda: self._verify(check))
             finally:
                 with self._lock:
                     del self._flights[tag]
@@ -203,10 +219,10 @@ class HashGate(Gate):
             raise BusyError
         return flight.result
 
-    def _run(self, account_id: str, run: Callable[[], T]) -> T:
+    def _run(self, ticket: Ticket, run: Callable[[], T]) -> T:
         try:
             with self._slots:
                 return run()
         finally:
             with self._lock:
-                self._places.leave(account_id)
+                self._places.leave(ticket)

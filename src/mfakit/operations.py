@@ -15,10 +15,16 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from mfakit import errors, views
-from mfakit.arguments import Authority, EnrollmentRequest, LoginRequest, PasscodeRequest
+from mfakit.arguments import (
+    Authority,
+    EnrollmentRequest,
+    GivenPassword,
+    LoginRequest,
+    PasscodeRequest,
+)
 from mfakit.core import administration, enrollment, login, mail_login, passcode, recovery
 from mfakit.core.administration import AUTHENTICATORS, DEVICES, PASSCODES
-from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, NewHashes, Question
+from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, Key, NewHashes, Question
 from mfakit.core.encoding import generate_id
 from mfakit.core.guards import check_known, is_current_epoch, settle
 from mfakit.core.record import Record, blank_record, decode_record
@@ -129,7 +135,7 @@ def _attempt(
     _check_client(client)
     policy: Policy = yield GetPolicy(account_id)
     now = _now(env)
-    evidence: dict[tuple[str, str], Any] = {}
+    evidence: dict[Key, Any] = {}
     lost = 0
     stored: StoredRecord | None = yield Load(account_id)
     record, opened = _open(env, stored, account_id, opening), stored
@@ -237,10 +243,17 @@ def _refused(error: errors.MFAKitError) -> Operation[Any]:
 # ----------------------------------------------------------------------------------- proofs, sign-in
 
 
+# The password comes first: whether an account is known is told only to who has it.
+AFTER_PASSWORD = Opening(may_be_missing=True)
+
+
 def password_proof(
-    env: Environment, account_id: str, bound_to: Secret | None
+    env: Environment, account_id: str, password: GivenPassword, bound_to: Secret | None
 ) -> Operation[ProofToken]:
-    return _attempt(env, account_id, lambda case: login.decide_password_proof(case, bound_to))
+    def decide(case: Case) -> Decision[ProofToken] | Question:
+        return login.decide_password_proof(case, password, bound_to)
+
+    return _attempt(env, account_id, decide, opening=AFTER_PASSWORD)
 
 
 def verify_code(
@@ -258,12 +271,16 @@ def verify_code(
 
 
 def begin_login(
-    env: Environment, account_id: str, request: LoginRequest, client: ClientInfo | None
+    env: Environment,
+    account_id: str,
+    password: GivenPassword,
+    request: LoginRequest,
+    client: ClientInfo | None,
 ) -> Operation[Any]:
-    def decide(case: Case) -> Decision[Any]:
-        return login.decide_begin_login(case, request)
+    def decide(case: Case) -> Decision[Any] | Question:
+        return login.decide_begin_login(case, password, request)
 
-    return _attempt(env, account_id, decide, client=client)
+    return _attempt(env, account_id, decide, client=client, opening=AFTER_PASSWORD)
 
 
 def complete_login(
@@ -402,13 +419,13 @@ def create_passcode(
 
 
 def passcodes(env: Environment, account_id: str) -> Operation[tuple[PasscodeInfo, ...]]:
-    return _read(env, account_id, lambda case, _: views.passcode_infos(case.record))
+    return _read(env, account_id, lambda case, _: views.passcode_infos(case))
 
 
 def describe_passcode(
     env: Environment, account_id: str, text: Secret | None
 ) -> Operation[PasscodeInfo | None]:
-    return _read(env, account_id, lambda case, _: views.described_passcode(case.record, text))
+    return _read(env, account_id, lambda case, _: views.described_passcode(case, text))
 
 
 def rename_passcode(
@@ -522,10 +539,16 @@ def password_changed(env: Environment, account_id: str) -> Operation[str]:
 
 
 def import_authenticator(
-    env: Environment, account_id: str, imported: ImportedSecret, label: str, by: Authority
+    env: Environment,
+    account_id: str,
+    imported: ImportedSecret,
+    label: str,
+    by: Authority,
+    *,
+    allow_weak: bool,
 ) -> Operation[AuthenticatorAdded]:
     def decide(case: Case) -> Decision[AuthenticatorAdded]:
-        return administration.decide_import(case, imported, label, by)
+        return administration.decide_import(case, imported, label, by, allow_weak=allow_weak)
 
     return _attempt(env, account_id, decide)
 

@@ -24,6 +24,8 @@ SECRET_BYTES = {"SHA1": 20, "SHA256": 32, "SHA512": 64}
 LIMITS: dict[str, tuple[int, int, str]] = {
     "digits": (6, 8, "RFC 4226 §5.3"),
     "period_seconds": (15, 120, "SP 800-63B-4 §3.1.4.1"),
+    "secret_bits_min": (80, 512, "RFC 4226 §4 R6"),
+    "period_seconds_max": (15, 120, "SP 800-63B-4 §3.1.4.1"),
     "window_past_steps": (0, 2, "RFC 6238 §5.2"),
     "window_future_steps": (0, 2, "RFC 6238 §6"),
     "authenticators_max": (1, 5, "mfakit"),
@@ -42,6 +44,7 @@ LIMITS: dict[str, tuple[int, int, str]] = {
     "passcodes_max": (1, 25, "mfakit"),
     "passcode_last_used_seconds": (60, 86_400, "mfakit"),
     "passcode_memory_seconds": (0, 600, "mfakit"),
+    "passcode_days_max": (1, 3650, "mfakit"),
     "trusted_devices_max": (1, 20, "mfakit"),
     "trusted_device_days": (1, 30, "SP 800-63B-4 §2.1.3"),
     "argon2_time_cost": (1, 20, "RFC 9106 §3.1"),
@@ -65,6 +68,10 @@ class Policy:
         algorithm: HMAC hash of new authenticators. Many apps silently ignore all but "SHA1".
         digits: Length of the codes of new authenticators, 6-8. Many apps know only 6.
         period_seconds: Time step of new authenticators, seconds. Many apps know only 30.
+        secret_bits_min: Shortest secret of new and imported authenticators, bits.
+        weak_imports: May `import_authenticator(…, allow_weak=True)` take a shorter one, of 80 bits
+            at least?
+        period_seconds_max: Longest time step of new and imported authenticators, seconds.
         window_past_steps: Time steps before the present one that are accepted, 0-2.
         window_future_steps: Time steps after the present one that are accepted, 0-2.
         authenticators_max: Authenticators an account may hold.
@@ -84,8 +91,11 @@ class Policy:
         passcodes_max: Application passcodes an account may hold.
         passcode_last_used_seconds: How often the last use of a passcode is written.
         passcode_memory_seconds: How long a verified passcode skips Argon2 in this process; 0 never.
+        passcode_days_max: Days after which an application passcode ends, counted from the day it was
+            made, or None for no end. Also ends passcodes that were made before it was set.
         passcodes_end_with_password: Does a password change revoke application passcodes?
-        password_with_code: Do mail clients that send password and code as one text sign in?
+        password_with_code: Do mail clients that send password and code as one text sign in? Only
+            while all authenticators of the account show codes of one length.
         trusted_devices: May devices be trusted?
         trusted_devices_max: Trusted devices an account may hold; one more evicts the oldest.
         trusted_device_days: Days for which a device is trusted, counted from the day it was.
@@ -107,6 +117,9 @@ class Policy:
     algorithm: Literal["SHA1", "SHA256", "SHA512"] = "SHA1"  # RFC 6238 §1.2
     digits: int = 6  # RFC 4226 §5.3
     period_seconds: int = 30  # RFC 6238 §5.2
+    secret_bits_min: int = 128  # RFC 4226 §4 R6
+    weak_imports: bool = True
+    period_seconds_max: int = 120  # SP 800-63B-4 §3.1.4.1
     window_past_steps: int = 1  # RFC 6238 §5.2: at most one step of network delay
     window_future_steps: int = 1  # RFC 6238 §6: a client clock ahead
     authenticators_max: int = 5
@@ -129,6 +142,7 @@ class Policy:
     passcodes_max: int = 25
     passcode_last_used_seconds: int = 900
     passcode_memory_seconds: int = 600
+    passcode_days_max: int | None = None
     passcodes_end_with_password: bool = True
     password_with_code: bool = False
 
@@ -169,12 +183,13 @@ _TYPES: dict[str, tuple[object, ...]] = {
             "passcodes",
             "passcodes_end_with_password",
             "password_with_code",
+            "weak_imports",
             "trusted_devices",
         ),
         (True, False),
     ),
 }
-_OPTIONAL = {"recovery_failures_max", "required_from", "reset_enrolled_before"}
+_OPTIONAL = {"passcode_days_max", "recovery_failures_max", "required_from", "reset_enrolled_before"}
 
 
 def _check_types(policy: Policy) -> None:
@@ -214,6 +229,14 @@ def _check_contradictions(policy: Policy) -> None:
         (policy.required and not policy.available, "required contradicts available=False."),
         (policy.required_from and not policy.required, "required_from needs required=True."),
         (
+            policy.period_seconds > policy.period_seconds_max,
+            "period_seconds is above period_seconds_max.",
+        ),
+        (
+            8 * SECRET_BYTES[policy.algorithm] < policy.secret_bits_min,
+            "secret_bits_min is above the length of the secrets that `algorithm` has.",
+        ),
+        (
             policy.throttle_first_wait_seconds > policy.throttle_longest_wait_seconds,
             "throttle_first_wait_seconds is above throttle_longest_wait_seconds.",
         ),
@@ -246,10 +269,13 @@ NIST_800_63B = evolve(
     unknown_account="refuse",
     trusted_devices=False,  # §5.1: a remembered browser SHALL NOT replace authentication
     recovery_failures_max=100,  # §3.2.2: at most 100 consecutive failures of each authenticator
+    weak_imports=False,
+    passcode_days_max=365,
 )
 
 ASVS_5 = evolve(
     NIST_800_63B,
-    window_past_steps=0,  # 6.5.5: a code lives 30 seconds at most
+    period_seconds_max=30,  # 6.5.5: a code lives 30 seconds at most
+    window_past_steps=0,
     window_future_steps=0,
 )

@@ -164,12 +164,16 @@ class AuthenticatorOffer:
 
 @frozen(kw_only=True)
 class NewPasscode:
-    """An application passcode. Show `passcode` once, now; it is not stored."""
+    """An application passcode. Show `passcode` once, now; it is not stored.
+
+    `expires_at` is the day that was asked for or the one that policy sets, the earlier; None is never.
+    """
 
     passcode: str = field(repr=False)
     passcode_id: str
     hint: str
     label: str
+    expires_at: datetime | None = None
 
 
 @frozen(kw_only=True)

@@ -6,11 +6,13 @@ from datetime import datetime
 
 from mfakit.core.decision import Case
 from mfakit.core.devices import expires_at, find_device, living_devices
+from mfakit.core.factors import secret_bits
 from mfakit.core.guards import is_required_now
 from mfakit.core.lifecycle import Ability
+from mfakit.core.passcode import expires_at as passcode_expires_at
 from mfakit.core.passcode import find_passcode, parse_passcode
 from mfakit.core.record import Authenticator, Passcode, Record, document_key_id, encode_record
-from mfakit.core.sealing import NONCE_BYTES, Vault
+from mfakit.core.sealing import Vault
 from mfakit.core.secret import Secret
 from mfakit.core.throttle import retry_at
 from mfakit.events import to_datetime
@@ -36,7 +38,6 @@ __all__ = [
     "trusted_device_infos",
 ]
 
-TAG_BYTES = 16  # of AES-GCM
 FORGOTTEN = "forgotten"  # in the summary of what `forget` leaves
 
 
@@ -100,29 +101,23 @@ def _authenticator_info(one: Authenticator) -> AuthenticatorInfo:
         label=one.label,
         created_at=to_datetime(one.created_at),
         last_used_at=_moment(one.last_used_at),
-        is_weak=_secret_bytes(one) < SECRET_BYTES_LEAST,
+        is_weak=secret_bits(one) < 8 * SECRET_BYTES_LEAST,
     )
 
 
-def _secret_bytes(one: Authenticator) -> int:
-    """Return the length of a sealed secret: sealing hides what it is, not how long."""
-    encoded = one.sealed_secret.partition(".")[2]
-    return 3 * len(encoded) // 4 - NONCE_BYTES - TAG_BYTES
-
-
-def passcode_infos(record: Record) -> tuple[PasscodeInfo, ...]:
+def passcode_infos(case: Case) -> tuple[PasscodeInfo, ...]:
     """Return the application passcodes."""
-    return tuple(map(_passcode_info, record.passcodes))
+    return tuple([_passcode_info(case, one) for one in case.record.passcodes])
 
 
-def described_passcode(record: Record, text: Secret | None) -> PasscodeInfo | None:
+def described_passcode(case: Case, text: Secret | None) -> PasscodeInfo | None:
     """Return the passcode whose public first group a text begins with; the rest is not checked."""
     parsed = parse_passcode(text)
-    found = find_passcode(record, parsed[0]) if parsed else None
-    return None if found is None else _passcode_info(found)
+    found = find_passcode(case.record, parsed[0]) if parsed else None
+    return None if found is None else _passcode_info(case, found)
 
 
-def _passcode_info(passcode: Passcode) -> PasscodeInfo:
+def _passcode_info(case: Case, passcode: Passcode) -> PasscodeInfo:
     return PasscodeInfo(
         passcode_id=passcode.id,
         label=passcode.label,
@@ -130,7 +125,7 @@ def _passcode_info(passcode: Passcode) -> PasscodeInfo:
         created_at=to_datetime(passcode.created_at),
         protocols=passcode.protocols,
         networks=passcode.networks,
-        expires_at=_moment(passcode.expires_at),
+        expires_at=_moment(passcode_expires_at(case, passcode)),
         last_used_at=_moment(passcode.last_used_at),
         last_used_ip=passcode.last_used_ip,
         last_used_protocol=passcode.last_used_protocol,

@@ -16,7 +16,7 @@ from mfakit.aio.threads import Threads
 from mfakit.core.decision import CheckHash, NewHashes
 from mfakit.core.secret import Secret
 from mfakit.errors import BusyError, HashingError
-from mfakit.gate import Gate, Memory
+from mfakit.gate import Gate, Memory, Ticket
 from mfakit.hashing import Hasher
 from mfakit.operations import Verdict
 
@@ -61,21 +61,23 @@ class AsyncHashGate(Gate):
         tag = self._memory.tag(check)
         if self._is_remembered(tag, check):
             return Verdict(value=True, waited=False)
-        is_right = await self._fly(tag, check.account_id, lambda: self._verify(check))
+        ticket = Ticket(check.account_id, check.is_mail)
+        is_right = await self._fly(tag, ticket, lambda: self._verify(check))
         return self._found_out(tag, check, is_right=is_right)
 
     async def hash(self, new: NewHashes) -> list[tuple[Secret, Secret]]:
         """Return each secret with its hash. Raises as `check` does."""
-        return await self._fly(object(), new.account_id, lambda: self._hash(new))
+        ticket = Ticket(new.account_id, is_mail=False)
+        return await self._fly(object(), ticket, lambda: self._hash(new))
 
     async def aclose(self) -> None:
         """Wait for the runs and let the threads go; used again, it begins new ones."""
         await self._threads.aclose()
 
-    async def _fly(self, key: object, account_id: str, run: Callable[[], T]) -> T:
+    async def _fly(self, key: object, ticket: Ticket, run: Callable[[], T]) -> T:
         with self._lock:
             is_pilot = key not in self._flights
-            flight = self._take_off(key, account_id, run) if is_pilot else self._flights[key]
+            flight = self._take_off(key, ticket, run) if is_pilot else self._flights[key]
             flight.waiting += 1
         try:
             await _landing(flight.future)
@@ -89,20 +91,20 @@ class AsyncHashGate(Gate):
         result: T = flight.future.result()
         return result
 
-    def _take_off(self, key: object, account_id: str, run: Callable[[], Any]) -> _Flight:
-        self._places.take(account_id)
+    def _take_off(self, key: object, ticket: Ticket, run: Callable[[], Any]) -> _Flight:
+        self._places.take(ticket)
         try:
             flight = self._flights[key] = _Flight(self._threads.submit(run))
         except Exception as error:  # no thread can be begun
-            self._places.leave(account_id)
+            self._places.leave(ticket)
             raise HashingError from error
-        flight.future.add_done_callback(lambda _: self._land(key, account_id))
+        flight.future.add_done_callback(lambda _: self._land(key, ticket))
         return flight
 
-    def _land(self, key: object, account_id: str) -> None:
+    def _land(self, key: object, ticket: Ticket) -> None:
         with self._lock:
             del self._flights[key]
-            self._places.leave(account_id)
+            self._places.leave(ticket)
 
 
 async def _landing(future: Future[Any]) -> None:

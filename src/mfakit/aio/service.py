@@ -25,9 +25,9 @@ from mfakit.arguments import (
     parse_label,
     parse_moment,
     parse_networks,
+    parse_password,
     parse_protocols,
     parse_secret_text,
-    require_password,
 )
 from mfakit.events import ClientInfo
 from mfakit.operations import Operation
@@ -80,13 +80,23 @@ class AsyncMFA(AsyncDriver):
     # ---------------------------------------------------------------------------- proofs, step-up
 
     async def password_proof(
-        self, account_id: str, *, password_verified: bool, bound_to: str | None = None
+        self,
+        account_id: str,
+        *,
+        password_verified: bool | None = None,
+        password: str | None = None,
+        check_password: Callable[[str], str | Awaitable[str | None] | None] | None = None,
+        bound_to: str | None = None,
     ) -> ProofToken:
         """Return a proof that the owner has just given the password. Enough only before set-up.
+
+        Give either `password` and `check_password`, or `password_verified`; see `begin_login`.
 
         Args:
             account_id: The platform's stable id of the account, 1-255 UTF-8 bytes.
             password_verified: Must be the object True: the platform has just checked it.
+            password: What the owner typed.
+            check_password: Returns the id of the account whose password it is, or None; plain or awaitable.
             bound_to: A value of this session; the proof is worth nothing in another.
 
         Returns:
@@ -94,13 +104,16 @@ class AsyncMFA(AsyncDriver):
 
         Raises:
             PasswordNotVerifiedError: Check the password first.
+            PasswordRefusedError: The password is wrong: ask again.
             PasswordChangeRequiredError: Have the owner change the password first.
             UnavailableError: Try again later.
         """
+        is_given, (password, typed) = password is not None, (None, parse_secret_text(password))
+        given = parse_password(password_verified, typed, check_password, is_given=is_given)
         bound_to, session = None, parse_binding(bound_to)
-        require_password(password_verified)
         account_id = parse_account_id(account_id)
-        return await self._run(operations.password_proof(self._env, account_id, session))
+        operation = operations.password_proof(self._env, account_id, given, session)
+        return await self._run(operation, check_password)
 
     async def verify_code(
         self,
@@ -124,6 +137,8 @@ class AsyncMFA(AsyncDriver):
             A proof of the highest level, good for `policy.proof_seconds`.
 
         Raises:
+            SessionEndedError: The fifth wrong code in a row in a session: every session of the
+                account has ended. Sign the person out.
             WrongCodeError: Ask for another code.
             ThrottledError: Show `retry_at`; nothing was evaluated.
             SecondFactorLockedError: Offer the other method, or point to the operator.
@@ -211,6 +226,7 @@ class AsyncMFA(AsyncDriver):
         Raises:
             WrongCodeError: Ask for the next code; ten wrong ones end the offer.
             OfferError: It is over; begin again.
+            WeakAuthenticatorError: Policy has become stricter meanwhile; begin again.
             AvailabilityError: Policy no longer offers two-step to this account.
             LimitReachedError: Remove an authenticator first.
             UnavailableError: Try again later.
@@ -301,7 +317,10 @@ class AsyncMFA(AsyncDriver):
             bound_to: The value that the proof was bound to, or None.
 
         Raises:
-            WrongCodeError: Not two codes in a row; counted like any wrong code.
+            SessionEndedError: As in `verify_code`.
+            WrongCodeError: Not two codes in a row, or one of them was used; counted like any other.
+            ClockError: A wrong clock has spent every code in reach: replace the authenticator on a
+                proof by a recovery code, or wait.
             ThrottledError: Show `retry_at`.
             ProofError, NotFoundError, NotEnrolledError, NotAllowedNowError: As elsewhere.
             UnavailableError: Try again later.
@@ -368,17 +387,26 @@ class AsyncMFA(AsyncDriver):
         self,
         account_id: str,
         *,
-        password_verified: bool,
+        password_verified: bool | None = None,
+        password: str | None = None,
+        check_password: Callable[[str], str | Awaitable[str | None] | None] | None = None,
         trusted_device: str | None = None,
         device_id: str | None = None,
         client: ClientInfo | None = None,
         bound_to: str | None = None,
     ) -> SignedIn | CodeRequired | EnrollmentRequired:
-        """Say what a right password is worth. Match on the class of the result.
+        """Begin a sign-in with the password. Match on the class of the result.
+
+        Give either `password` and `check_password`, or `password_verified`. The first is safer: the
+        password is checked after the record is read, so a password that is changed meanwhile signs
+        nobody in.
 
         Args:
             account_id: As everywhere.
             password_verified: Must be the object True: the platform has just checked it.
+            password: What was typed. The text never reaches a message or a log.
+            check_password: Called at most once, with `password`: returns the id of the account whose
+                password it is, or None.
             trusted_device: The cookie of a trusted device, if there is one; garbage is ignored.
             device_id: The id that the device was bound to, if it was.
             client: Where the request came from.
@@ -386,20 +414,23 @@ class AsyncMFA(AsyncDriver):
 
         Raises:
             PasswordNotVerifiedError: Check the password first.
+            PasswordRefusedError: The password is wrong: ask again.
             SecondFactorLockedError: Every way is locked; the operator must `reset`.
             PasswordChangeRequiredError: Have the owner change the password first.
             InvalidInputError: `device_id` is empty or too long; without one give None.
+            ContentionError: The account was changed while the password was checked; ask again.
             UnavailableError: Try again later.
         """
+        is_given, (password, typed) = password is not None, (None, parse_secret_text(password))
+        given = parse_password(password_verified, typed, check_password, is_given=is_given)
         trusted_device, cookie = None, parse_secret_text(trusted_device)
         device_id, device = None, parse_binding(device_id, "device_id")
         bound_to, session = None, parse_binding(bound_to)
-        require_password(password_verified)
         request = LoginRequest(bound_to=session, device_token=cookie, device_id=device)
         account_id = parse_account_id(account_id)
         operation: Operation[SignedIn | CodeRequired | EnrollmentRequired]
-        operation = operations.begin_login(self._env, account_id, request, client)
-        return await self._run(operation)
+        operation = operations.begin_login(self._env, account_id, given, request, client)
+        return await self._run(operation, check_password)
 
     async def complete_login(
         self,
@@ -474,7 +505,7 @@ class AsyncMFA(AsyncDriver):
             proof: Of a code.
             protocols: Out of imap, pop3, smtp, sieve, dav, eas; None is any.
             networks: Up to 20 networks like "192.0.2.0/24"; None is any.
-            expires_at: Aware datetime, or None for no end.
+            expires_at: Aware datetime, or None for as long as `policy.passcode_days_max` allows.
             bound_to: The value that the proof was bound to, or None.
 
         Raises:
@@ -784,11 +815,12 @@ class AsyncMFA(AsyncDriver):
             actor: Who does it, 1-64 characters.
             reason: Why, 1-200 characters.
             label: Name in lists, 1-64 characters.
-            allow_weak: Take a key of 80-127 bits, too. Its authenticator is `is_weak` until it is
-                replaced (RFC 4226 §4 R6 asks for 128).
+            allow_weak: Take a key of 80-127 bits, too, if `policy.weak_imports` allows it. Its
+                authenticator is `is_weak` until it is replaced (RFC 4226 §4 R6 asks for 128).
 
         Raises:
             InvalidInputError: No key, no URI, or too short a key.
+            WeakAuthenticatorError: Policy asks for a longer key or a shorter period.
             DuplicateSecretError: It is there already; nothing to do.
             LimitReachedError, AvailabilityError, NotAllowedNowError: As elsewhere.
             PasswordChangeRequiredError: Have the owner change the password first.
@@ -799,7 +831,9 @@ class AsyncMFA(AsyncDriver):
         by, label = parse_authority(actor, reason), parse_label(label)
         account_id = parse_account_id(account_id)
         return await self._run(
-            operations.import_authenticator(self._env, account_id, imported, label, by)
+            operations.import_authenticator(
+                self._env, account_id, imported, label, by, allow_weak=allow_weak is True
+            )
         )
 
     async def accounts(

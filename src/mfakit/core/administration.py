@@ -88,13 +88,14 @@ def decide_password_changed(case: Case) -> Decision[str]:
 
 
 def decide_import(
-    case: Case, imported: ImportedSecret, label: str, by: Authority
+    case: Case, imported: ImportedSecret, label: str, by: Authority, *, allow_weak: bool
 ) -> Decision[AuthenticatorAdded]:
     """Take over an authenticator that the owner uses elsewhere already."""
-    if error := _check_import(case, imported):
-        return case.refuse(error)
     record = case.record
     live = factors.new_authenticator(case, label, imported.secret, imported)
+    weak = factors.check_strength(case.policy, live, allow_weak=allow_weak)
+    if error := _check_import(case, imported) or weak:
+        return case.refuse(error)
     changes = case.move(Event.IMPORTED) | {"authenticators": (*record.authenticators, live)}
     if record.is_off:
         changes |= {"enrolled_at": case.now, "reenroll": False}
@@ -220,39 +221,48 @@ def decide_resync(
     codes: tuple[Secret | None, Secret | None],
     proof: Proof | None,
 ) -> Decision[None]:
-    """Learn how far an app's clock is off, from two codes in a row within twenty steps.
+    """Learn how far an app's clock is off, from two codes in a row within twenty steps, both unspent.
 
-    The only decision that lowers a `last_step`. Reference: RFC 6238 §6, RFC 4226 §7.4.
+    Reference: RFC 6238 §6, RFC 4226 §7.4; RFC 6238 §5.2: no step is accepted twice, here either.
     """
     if error := check_change(case, proof, Ability.RESYNC):
         return case.refuse(error)
     one = find_item(case.record.authenticators, authenticator_id)
     if one is None:
         return case.refuse(errors.NotFoundError())
-    if waiting := factors.wait_refusal(case, factors.TOTP):
+    if waiting := factors.wait_refusal(case):
         return waiting
     first, second = [parse_digits(code, {one.digits}) for code in codes]
     if first is None or second is None:
         return case.refuse(errors.WrongCodeError())
     middle = time_step(case.now, one.period_seconds)
-    step = _second_of_pair(case, one, first, second, middle)
-    if step is None:
-        return factors.count_wrong_code(case, factors.TOTP)
+    if one.last_step + 2 > middle + RESYNC_STEPS:  # a wrong clock spent every step in reach
+        return case.refuse(errors.ClockError())
+    pairs = _seconds_of_pairs(case, one, first, second, middle)
+    # SECURITY: both codes above the last accepted one, so nothing that was spent counts again.
+    unspent = [step for step in pairs if step - 1 > one.last_step]
+    if not unspent:
+        kind = EventKind.CODE_REPLAYED if pairs else EventKind.CODE_REFUSED
+        return factors.count_wrong_code(case, factors.TOTP, kind, in_session=True)
+    return _learn_offset(case, one, min(unspent, key=lambda step: abs(step - middle)), middle)
+
+
+def _learn_offset(case: Case, one: Authenticator, step: int, middle: int) -> Decision[None]:
     learned = {"last_step": step, "last_used_at": case.now, "offset_steps": step - middle}
     changes: dict[str, Any] = {"code_throttle": cleared(case.record.code_throttle)}
+    changes["session_failures"] = 0
     changes[AUTHENTICATORS] = with_item(case.record.authenticators, one.id, **learned)
     return case.write(lambda _: None, note(EventKind.AUTHENTICATOR_RESYNCED, one), **changes)
 
 
-def _second_of_pair(
+def _seconds_of_pairs(
     case: Case, one: Authenticator, first: Secret, second: Secret, middle: int
-) -> int | None:
-    """Return the step of the second of two codes in a row, the nearest to now if several fit."""
+) -> list[int]:
+    """Return the steps that the second of two codes in a row may have."""
     around = range(middle - RESYNC_STEPS, middle + RESYNC_STEPS + 1)
     firsts = factors.match_steps(case, one, first, around)
     seconds = factors.match_steps(case, one, second, around)
-    pairs = [step for step in seconds if step - 1 in firsts]
-    return min(pairs, key=lambda step: abs(step - middle), default=None)
+    return [step for step in seconds if step - 1 in firsts]
 
 
 def decide_disable(case: Case, proof: Proof | None) -> Decision[str]:

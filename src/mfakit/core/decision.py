@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mfakit import errors
 from mfakit.core.encoding import generate_id
 from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, Ability, Event, next_state
-from mfakit.core.record import HISTORY_ENTRIES_MAX, HistoryEntry, Item, Record, Throttle
+from mfakit.core.record import HistoryEntry, Item, Record, Throttle, with_entries
 from mfakit.core.sealing import Payload, Vault, is_alive
 from mfakit.core.secret import Secret, Value
 from mfakit.events import OWNER_KINDS, AuditEvent, ClientInfo, EventKind, to_datetime
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 PASSWORD, NEW = "password", "new"
 Note = tuple[EventKind, dict[str, Any]]
+Key = tuple[str, ...]
 HashedSecrets = tuple[tuple[Secret, Secret], ...]
 
 
@@ -38,9 +39,13 @@ class Decision(Value, Generic[T], frozen=True, kw_only=True):
 
 
 class CheckHash(Value, frozen=True, kw_only=True, eq=False):
-    """Question: is `secret` what a sealed hash was made from? `item_id` says whose it is."""
+    """Question: is `secret` what a sealed hash was made from? `item_id` says whose it is.
+
+    `is_mail` keeps mail clients, who need no password to ask, from the places of the web.
+    """
 
     account_id: str
+    is_mail: bool = False
     item_id: str
     sealed: str
     unseal: Callable[[], Secret]
@@ -48,22 +53,26 @@ class CheckHash(Value, frozen=True, kw_only=True, eq=False):
     remember_seconds: int = 0
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """What the verdict is for: it answers nothing about another item or hash."""
         return self.item_id, self.sealed
 
 
 class CheckPassword(Value, frozen=True, kw_only=True, eq=False):
-    """Question to the platform: is this the account's password? Holds for one epoch."""
+    """Question to the platform: is this the account's password? Holds for one epoch and one text.
+
+    `fingerprint` stands for the text, where the text itself must not be.
+    """
 
     account_id: str
     password: Secret
     epoch: str
+    fingerprint: str
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """What the verdict is for."""
-        return PASSWORD, self.epoch
+        return PASSWORD, self.epoch, self.fingerprint
 
 
 class NewHashes(Value, frozen=True, kw_only=True, eq=False):
@@ -75,7 +84,7 @@ class NewHashes(Value, frozen=True, kw_only=True, eq=False):
     policy: Policy
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """What the verdict is for."""
         return NEW, self.purpose
 
@@ -105,7 +114,7 @@ class Case(Value, frozen=True, kw_only=True):
     policy: Policy
     vault: Vault
     client: ClientInfo | None = None
-    evidence: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    evidence: Mapping[Key, Any] = field(default_factory=dict)
 
     def of(self, record: Record) -> Case:
         """Return the same moment for another record."""
@@ -145,7 +154,7 @@ class Case(Value, frozen=True, kw_only=True):
         changes: dict[str, Any] = {"state": state, "forgotten": False}
         if rises or raises_epoch:
             changes |= {"epoch": generate_id(self.vault.random), "epoch_is_first": False}
-            changes |= {"devices": (), "offer": None}
+            changes |= {"devices": (), "offer": None, "session_failures": 0}
         if state not in OFFERING:
             changes["offer"] = None
         return changes | NOTHING_HELD if state in OFF else changes
@@ -213,7 +222,7 @@ class Case(Value, frozen=True, kw_only=True):
             if kind in OWNER_KINDS
         ]
         if entries and "history" not in changes:
-            changes["history"] = (*old.history, *entries)[-HISTORY_ENTRIES_MAX:]
+            changes["history"] = with_entries(old.history, entries)
         return replace(old, **changes)
 
     def _events(self, record: Record, notes: Sequence[Note]) -> tuple[AuditEvent, ...]:
@@ -223,8 +232,8 @@ class Case(Value, frozen=True, kw_only=True):
 
 
 NOTHING_HELD: dict[str, Any] = {
-    **dict.fromkeys(("authenticators", "passcodes", "devices"), ()),
-    **dict.fromkeys(("recovery", "enrolled_at", "last_combined"), None),
+    **dict.fromkeys(("authenticators", "passcodes", "devices", "combined_steps"), ()),
+    **dict.fromkeys(("recovery", "enrolled_at"), None),
 }
 NO_FAILURES: dict[str, Any] = {"code_throttle": Throttle(), "recovery_throttle": Throttle()}
 

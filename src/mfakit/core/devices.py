@@ -13,10 +13,10 @@ from mfakit.core.encoding import decode_base64, encode_base64, frame
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record, TrustedDevice, find_item
 from mfakit.core.secret import Secret
+from mfakit.core.throttle import DAY_SECONDS
 
 ID_BYTES = 16
 SECRET_BYTES = 32
-DAY_SECONDS = 86_400
 
 
 def trust_device(

@@ -9,21 +9,45 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Container
 from struct import pack
+from typing import Any
 
 from mfakit.core.secret import Secret
 
 Random = Callable[[int], bytes]
 
 
+TYPED_BYTES_MAX = 64
+# What separates groups: a page that shows "123 456" may give a no-break space to the clipboard.
+_SEPARATORS = dict.fromkeys(map(ord, " -\u00a0\u202f"))
+# Japanese keyboards type full-width digits.
+_DIGITS = _SEPARATORS | {0xFF10 + digit: ord("0") + digit for digit in range(10)}
+
+
+def without_separators(text: Secret | None) -> Secret | None:
+    """Return typed text without whitespace around it, spaces, no-break spaces and hyphens.
+
+    None if there is no text, or if it is longer than 64 bytes.
+    """
+    return _fold(text, _SEPARATORS)
+
+
+def _fold(text: Secret | None, table: dict[int, Any]) -> Secret | None:
+    if text is None or len(text.reveal()) > TYPED_BYTES_MAX:
+        return None
+    return Secret(text.reveal().decode().strip().translate(table).encode())
+
+
 def parse_digits(text: Secret | None, lengths: Container[int]) -> Secret | None:
-    """Return the ASCII digits of a typed code, spaces and hyphens dropped, or None if it is no code.
+    """Return the ASCII digits of a typed code, or None if it is not a code of one of these lengths.
+
+    Separators are dropped and full-width digits read; nothing else is folded.
 
     Reference: RFC 4226 §5.3. `bytes.isdigit` knows ASCII only: no superscript, no other script.
     """
-    if text is None or len(text.reveal()) > 64:
+    digits = _fold(text, _DIGITS)
+    if digits is None:
         return None
-    digits = text.reveal().translate(None, b" -")
-    return Secret(digits) if digits.isdigit() and len(digits) in lengths else None
+    return digits if digits.reveal().isdigit() and len(digits.reveal()) in lengths else None
 
 
 def encode_base64(data: bytes) -> str:

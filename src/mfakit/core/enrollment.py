@@ -15,7 +15,14 @@ from mfakit import errors
 from mfakit.arguments import EnrollmentRequest
 from mfakit.core.decision import NO_FAILURES, Case, Decision, HashedSecrets, NewHashes, T, note
 from mfakit.core.encoding import parse_digits
-from mfakit.core.factors import TOTP, match_steps, new_authenticator, open_secret, window_of
+from mfakit.core.factors import (
+    TOTP,
+    check_strength,
+    match_steps,
+    new_authenticator,
+    open_secret,
+    window_of,
+)
 from mfakit.core.guards import check_proof, drop_offer, offer_expires_at
 from mfakit.core.lifecycle import Ability, Event, State
 from mfakit.core.login import issue_proof, sign_in_fields, signed_in_now
@@ -56,7 +63,9 @@ def check_new_authenticator(case: Case, replaces: str | None) -> errors.MFAKitEr
     """Return the error of one more authenticator, as policy and number stand now."""
     record, policy = case.record, case.policy
     if record.is_off:
-        return None if policy.available else errors.AvailabilityError()
+        # Whoever was reset to enrol again needs a way to, even if policy has changed since.
+        may_enroll = policy.available or record.reenroll
+        return None if may_enroll else errors.AvailabilityError()
     if not case.allows(Ability.USE_CODE):
         return None
     if replaces is not None:
@@ -113,7 +122,8 @@ def decide_confirm_enrollment(
 def _confirm(
     case: Case, offer: Offer, code: Secret | None, bound_to: Secret | None
 ) -> Decision[Any] | NewHashes:
-    if error := check_new_authenticator(case, offer.replaces):
+    weak = check_strength(case.policy, offer.authenticator)
+    if error := check_new_authenticator(case, offer.replaces) or weak:
         return case.refuse(error)
     digits = parse_digits(code, {offer.authenticator.digits})
     if digits is None:

@@ -18,14 +18,16 @@ from mfakit.core.encoding import generate_id, parse_digits
 from mfakit.core.lifecycle import Ability, Event
 from mfakit.core.record import Authenticator, Record, Throttle
 from mfakit.core.recovery import parse_recovery_code, question_of, without_slot
+from mfakit.core.sealing import NONCE_BYTES, SEAL_TAG_BYTES
 from mfakit.core.secret import Secret, Value
 from mfakit.core.throttle import cleared, is_exhausted, retry_at, with_failure
 from mfakit.core.totp import match_time_steps, time_step
 from mfakit.events import EventKind
 from mfakit.policy import Policy
-from mfakit.provisioning import ImportedSecret
+from mfakit.provisioning import WEAK_SECRET_BYTES_LEAST, ImportedSecret
 
 TOTP, RECOVERY = "totp", "recovery"
+SESSION_FAILURES_MAX = 5
 # Where the failures of a method are counted, and what the state must allow.
 _THROTTLES = {TOTP: "code_throttle", RECOVERY: "recovery_throttle"}
 _ABILITIES = {TOTP: Ability.USE_CODE, RECOVERY: Ability.USE_RECOVERY_CODE}
@@ -42,8 +44,14 @@ class Accepted(Value, frozen=True, kw_only=True):
 Judgement = Accepted | CheckHash | Decision[Any]
 
 
-def judge(case: Case, method: str, code: Secret | None) -> Judgement:
+def judge(case: Case, method: str, code: Secret | None, *, in_session: bool = False) -> Judgement:
     """Judge a code by the method that the caller names.
+
+    Args:
+        case: The account at this moment.
+        method: "totp" or "recovery".
+        code: What was typed, None if it is no text.
+        in_session: No password came first: a session is signed in already.
 
     Returns:
         `Accepted`, a question for the hash, or the refusal as a decision.
@@ -54,9 +62,10 @@ def judge(case: Case, method: str, code: Secret | None) -> Judgement:
         return case.refuse(errors.NotEnrolledError())
     if not _is_open(case, method):
         return case.refuse(errors.SecondFactorLockedError())
-    if waiting := wait_refusal(case, method):
+    if method == TOTP and (waiting := wait_refusal(case)):
         return waiting
-    return _judge_totp(case, code) if method == TOTP else _judge_recovery(case, code)
+    judge_one = {TOTP: _judge_totp, RECOVERY: _judge_recovery}[method]
+    return judge_one(case, code, in_session=in_session)
 
 
 def usable_methods(case: Case) -> tuple[str, ...]:
@@ -82,13 +91,17 @@ def _throttle(case: Case, method: str) -> Throttle:
     return {TOTP: case.record.code_throttle, RECOVERY: case.record.recovery_throttle}[method]
 
 
-def wait_refusal(case: Case, method: str) -> Decision[Any] | None:
-    """Return the refusal of a code that came too soon: not evaluated, not counted."""
-    until = retry_at(_throttle(case, method), case.policy, case.now)
+def wait_refusal(case: Case) -> Decision[Any] | None:
+    """Return the refusal of an authenticator's code that came too soon: not evaluated, not counted.
+
+    SECURITY: recovery codes have no waits: somebody with the password could keep the owner out, and
+    75 bits need none.
+    """
+    until = retry_at(case.record.code_throttle, case.policy, case.now)
     if until is None:
         return None
     error = errors.ThrottledError(until, until - case.now)
-    return case.refuse(error, note(EventKind.CODE_THROTTLED, method=method))
+    return case.refuse(error, note(EventKind.CODE_THROTTLED, method=TOTP))
 
 
 def _refuse_malformed(case: Case, method: str) -> Decision[Any]:
@@ -97,20 +110,35 @@ def _refuse_malformed(case: Case, method: str) -> Decision[Any]:
 
 
 def count_wrong_code(
-    case: Case, method: str, kind: EventKind = EventKind.CODE_REFUSED
+    case: Case, method: str, kind: EventKind = EventKind.CODE_REFUSED, *, in_session: bool = False
 ) -> Decision[Any]:
     """Return the refusal of an evaluated code, counted, with the lock at the cap.
 
-    Reference: SP 800-63B-4 §3.2.2. Only who has the password gets here, so it is suspect then.
+    Reference: SP 800-63B-4 §3.2.2. Failures after a password make it suspect at the cap.
     """
-    throttle = with_failure(_throttle(case, method), case.now)
+    throttle = with_failure(_throttle(case, method), case.now, in_session=in_session)
     changes: dict[str, Any] = {_THROTTLES[method]: throttle}
     changes["failed_since_last"] = case.record.failed_since_last + 1
     notes = [note(kind, method=method, count=throttle.failures)]
     if method == TOTP and _is_at_cap(case, method, throttle):
-        changes |= case.move(Event.EXHAUSTED) | {"password_suspect": True}
+        changes |= case.move(Event.EXHAUSTED)
+        if throttle.failures > throttle.failures_in_session:
+            changes["password_suspect"] = True
         notes.append(note(EventKind.LOCKED, method=TOTP))
+    if in_session:
+        return _count_in_session(case, notes, changes)
     return case.refuse(errors.WrongCodeError(), *notes, **changes)
+
+
+def _count_in_session(case: Case, notes: list[Note], changes: dict[str, Any]) -> Decision[Any]:
+    """Count a wrong code of a session as well: a stolen session ends before it reaches the cap."""
+    in_a_row = case.record.session_failures + 1
+    if in_a_row < SESSION_FAILURES_MAX:
+        changes["session_failures"] = in_a_row
+        return case.refuse(errors.WrongCodeError(), *notes, **changes)
+    ended = note(EventKind.SESSIONS_ENDED, reason="wrong_codes", count=in_a_row)
+    changes |= case.of(replace(case.record, **changes)).move(Event.SESSIONS_ENDED)
+    return case.refuse(errors.SessionEndedError(), *notes, ended, **changes)
 
 
 # ------------------------------------------------------------------------------ authenticator codes
@@ -136,6 +164,25 @@ def secret_context(record: Record, one: Authenticator) -> tuple[str, ...]:
     """Return what an authenticator's secret is sealed to, its OTP parameters included."""
     parameters = one.algorithm, str(one.digits), str(one.period_seconds)
     return TOTP, record.account_id, one.id, *parameters
+
+
+def check_strength(
+    policy: Policy, one: Authenticator, *, allow_weak: bool = False
+) -> errors.MFAKitError | None:
+    """Return the error of an authenticator that is weaker than policy allows now.
+
+    Reference: RFC 4226 §4 R6 (bits), ASVS 6.5.5 (period).
+    """
+    may_be_weak = allow_weak and policy.weak_imports
+    bits_min = WEAK_SECRET_BYTES_LEAST * 8 if may_be_weak else policy.secret_bits_min
+    is_weak = secret_bits(one) < bits_min or one.period_seconds > policy.period_seconds_max
+    return errors.WeakAuthenticatorError() if is_weak else None
+
+
+def secret_bits(one: Authenticator) -> int:
+    """Return the length of a sealed secret: sealing hides the secret, not how long it is."""
+    encoded = one.sealed_secret.partition(".")[2]
+    return 8 * (3 * len(encoded) // 4 - NONCE_BYTES - SEAL_TAG_BYTES)
 
 
 def open_secret(case: Case, one: Authenticator) -> Secret:
@@ -185,7 +232,7 @@ def fresh_steps(case: Case, fitting: dict[str, list[int]]) -> dict[str, int]:
     return fresh
 
 
-def _judge_totp(case: Case, code: Secret | None) -> Judgement:
+def _judge_totp(case: Case, code: Secret | None, *, in_session: bool) -> Judgement:
     record = case.record
     digits = parse_digits(code, {one.digits for one in record.authenticators})
     if digits is None:
@@ -197,7 +244,7 @@ def _judge_totp(case: Case, code: Secret | None) -> Judgement:
     if not fresh:
         is_replay = any(fitting.values())
         kind = EventKind.CODE_REPLAYED if is_replay else EventKind.CODE_REFUSED
-        return count_wrong_code(case, TOTP, kind)
+        return count_wrong_code(case, TOTP, kind, in_session=in_session)
     advanced = [
         replace(one, last_step=fresh[one.id], last_used_at=case.now) if one.id in fresh else one
         for one in record.authenticators
@@ -209,7 +256,7 @@ def _judge_totp(case: Case, code: Secret | None) -> Judgement:
 # ------------------------------------------------------------------------------------ recovery codes
 
 
-def _judge_recovery(case: Case, code: Secret | None) -> Judgement:
+def _judge_recovery(case: Case, code: Secret | None, *, in_session: bool) -> Judgement:
     codes, parsed = case.record.recovery, parse_recovery_code(code)
     if parsed is None or codes is None:
         return _refuse_malformed(case, RECOVERY)
@@ -219,7 +266,7 @@ def _judge_recovery(case: Case, code: Secret | None) -> Judgement:
     if question is not None and verdict is None:
         return question
     if not verdict:
-        return count_wrong_code(case, RECOVERY)
+        return count_wrong_code(case, RECOVERY, in_session=in_session)
     spent = without_slot(codes, slot)
     notes = [note(EventKind.RECOVERY_CODE_USED, method=RECOVERY, count=spent.left)]
     if spent.left <= case.policy.recovery_codes_low:

@@ -34,6 +34,7 @@ class Event(StrEnum):
     TURNED_OFF = "turned_off"
     RESET = "reset"
     PASSWORD_CHANGED = "password_changed"
+    SESSIONS_ENDED = "sessions_ended"
 
 
 class Ability(StrEnum):
@@ -62,22 +63,28 @@ OFFERING = frozenset({_G, _P, _R})
 # the epoch when the new authenticator replaces one: that is a guard of the decision.
 TRANSITIONS: dict[State, dict[Event, tuple[State, bool]]] = {
     _N: {Event.OFFERED: (_G, _SAME), Event.IMPORTED: (_E, _UP),
-         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_N, _UP)},
+         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_N, _UP),
+         Event.SESSIONS_ENDED: (_N, _UP)},
     _G: {Event.OFFERED: (_G, _SAME), Event.OFFER_DROPPED: (_N, _SAME), Event.CONFIRMED: (_E, _UP),
          Event.IMPORTED: (_E, _UP),
-         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_N, _UP)},
+         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_N, _UP),
+         Event.SESSIONS_ENDED: (_N, _UP)},
     _E: {Event.OFFERED: (_P, _SAME), Event.IMPORTED: (_E, _SAME), Event.REMOVED: (_E, _UP),
          Event.EXHAUSTED: (_L, _SAME), Event.TURNED_OFF: (_N, _UP),
-         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_E, _UP)},
+         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_E, _UP),
+         Event.SESSIONS_ENDED: (_E, _UP)},
     _P: {Event.OFFERED: (_P, _SAME), Event.OFFER_DROPPED: (_E, _SAME),
          Event.CONFIRMED: (_E, _SAME), Event.REMOVED: (_E, _UP),
          Event.EXHAUSTED: (_L, _SAME), Event.TURNED_OFF: (_N, _UP),
-         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_E, _UP)},
+         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_E, _UP),
+         Event.SESSIONS_ENDED: (_E, _UP)},
     _L: {Event.OFFERED: (_R, _SAME), Event.TURNED_OFF: (_N, _UP),
-         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_L, _UP)},
+         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_L, _UP),
+         Event.SESSIONS_ENDED: (_L, _UP)},
     _R: {Event.OFFERED: (_R, _SAME), Event.OFFER_DROPPED: (_L, _SAME), Event.CONFIRMED: (_E, _UP),
          Event.TURNED_OFF: (_N, _UP),
-         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_L, _UP)},
+         Event.RESET: (_N, _UP), Event.PASSWORD_CHANGED: (_L, _UP),
+         Event.SESSIONS_ENDED: (_L, _UP)},
 }
 
 ALLOWED: dict[Ability, frozenset[State]] = {

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from mfakit import errors, results
-from mfakit.arguments import LoginRequest
-from mfakit.core.decision import PASSWORD, Case, CheckHash, Decision, note
+from mfakit.arguments import GivenPassword, LoginRequest
+from mfakit.core.decision import PASSWORD, Case, CheckHash, CheckPassword, Decision, note
 from mfakit.core.devices import find_device, trust_device
 from mfakit.core.encoding import generate_id
 from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
-from mfakit.core.guards import is_required_now
+from mfakit.core.guards import check_known, is_required_now
 from mfakit.core.lifecycle import Ability
+from mfakit.core.password import ask_password
 from mfakit.core.record import Record, with_item
 from mfakit.core.sealing import Challenge, Proof
 from mfakit.core.secret import Secret
@@ -50,8 +51,12 @@ def signed_in_now(case: Case) -> dict[str, Any]:
     return {"last_login_at": case.now, "failed_since_last": 0}
 
 
-def decide_password_proof(case: Case, bound_to: Secret | None) -> Decision[results.ProofToken]:
-    """Give a proof for a password that the platform has just checked."""
+def decide_password_proof(
+    case: Case, password: GivenPassword, bound_to: Secret | None
+) -> Decision[results.ProofToken] | CheckPassword:
+    """Give a proof for a right password."""
+    if against := _check_password(case, password):
+        return against
     if case.record.is_off and case.record.password_suspect:
         return case.refuse(errors.PasswordChangeRequiredError())
     return case.answer_from_record(lambda own: issue_proof(case, own, PASSWORD, bound_to))
@@ -60,8 +65,25 @@ def decide_password_proof(case: Case, bound_to: Secret | None) -> Decision[resul
 # --------------------------------------------------------------------------------------- begin_login
 
 
-def decide_begin_login(case: Case, request: LoginRequest) -> Decision[Any]:
-    """Decide what a right password is worth: a sign-in, a question for a code, or set-up first."""
+def _check_password(case: Case, given: GivenPassword) -> CheckPassword | Decision[Any] | None:
+    """Return what speaks against the first step, None if nothing does.
+
+    SECURITY: that an account is unknown is said only after a right password.
+    """
+    if not given.is_vouched:
+        refused = case.refuse(errors.PasswordRefusedError(), note(EventKind.PASSWORD_REFUSED))
+        if against := ask_password(case, given.text, refused):
+            return against
+    unknown = check_known(case)
+    return None if unknown is None else case.refuse(unknown)
+
+
+def decide_begin_login(
+    case: Case, password: GivenPassword, request: LoginRequest
+) -> Decision[Any] | CheckPassword:
+    """Decide what follows a right password: a sign-in, a question for a code, or set-up first."""
+    if against := _check_password(case, password):
+        return against
     if case.record.is_off:
         return _begin_without_factor(case, request)
     device = find_device(case, request.device_token, request.device_id)
@@ -166,7 +188,7 @@ def decide_verify_code(
     case: Case, method: str, code: Secret | None, bound_to: Secret | None
 ) -> Decision[results.ProofToken] | CheckHash:
     """Judge a code in a session that is signed in already; earns a proof."""
-    judged = judge(case, method, code)
+    judged = judge(case, method, code, in_session=True)
     if not isinstance(judged, Accepted):
         return judged
     accepted = note(EventKind.CODE_ACCEPTED, method=method, item_id=judged.earned_by)
@@ -174,4 +196,4 @@ def decide_verify_code(
     def answer(new: Record) -> results.ProofToken:
         return issue_proof(case, new, judged.earned_by, bound_to)
 
-    return case.write(answer, *judged.notes, accepted, **judged.changes)
+    return case.write(answer, *judged.notes, accepted, session_failures=0, **judged.changes)

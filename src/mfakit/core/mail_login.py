@@ -13,16 +13,18 @@ from msgspec.structs import replace
 from mfakit import errors
 from mfakit.arguments import PROTOCOLS
 from mfakit.core import factors
-from mfakit.core.decision import PASSWORD, Case, CheckPassword, Decision, Question, note
-from mfakit.core.guards import is_current_epoch, is_required_now
+from mfakit.core.decision import PASSWORD, Case, Decision, Question, note
+from mfakit.core.guards import is_required_now
 from mfakit.core.lifecycle import Ability
-from mfakit.core.passcode import TypedPasscode, find_passcode, question_of
-from mfakit.core.record import Passcode, find_item, with_item
-from mfakit.core.secret import Secret
+from mfakit.core.passcode import TypedPasscode, expires_at, find_passcode, question_of
+from mfakit.core.password import ask_password
+from mfakit.core.record import Passcode, with_item
+from mfakit.core.secret import Secret, Value
 from mfakit.events import EventKind
 from mfakit.results import ClientSignedIn
 
 PASSCODE, PASSWORD_AND_CODE = "passcode", "password+code"
+COMBINED_STEPS_MAX = 16
 
 Judged = Decision[ClientSignedIn] | Question
 
@@ -46,7 +48,7 @@ def decide_client(
         return _refused(case, "malformed", protocol)
     if record.is_off:
         return _by_password(case, credential, protocol)
-    if typed is not None:
+    if typed is not None and case.allows(Ability.USE_PASSCODE):
         return _by_passcode(case, *typed, protocol)
     if case.policy.password_with_code and case.allows(Ability.USE_CODE):
         return _by_password_with_code(case, credential, protocol)
@@ -67,27 +69,10 @@ def _by_password(case: Case, credential: Secret, protocol: str) -> Judged:
         return case.refuse(errors.PasswordChangeRequiredError(), refused)
     if is_required_now(case):
         return _refused(case, "enrollment_required", protocol)
-    if against := _ask_password(case, credential, protocol):
+    if against := ask_password(case, credential, _refused(case, "password", protocol)):
         return against
     signed_in = note(EventKind.CLIENT_SIGNED_IN, method=PASSWORD, protocol=protocol)
     return case.answer(ClientSignedIn(account_id=case.record.account_id, via=PASSWORD), signed_in)
-
-
-def _ask_password(
-    case: Case, password: Secret, protocol: str
-) -> CheckPassword | Decision[Any] | None:
-    """Return the question to the platform, or the refusal; None if the password is right.
-
-    The platform is asked once per attempt: a verdict about an older epoch is not asked again.
-    """
-    given = [(epoch, right) for (kind, epoch), right in case.evidence.items() if kind == PASSWORD]
-    record = case.record
-    if not given:
-        return CheckPassword(account_id=record.account_id, password=password, epoch=record.epoch)
-    epoch, is_right = given[0]
-    if not is_current_epoch(record, epoch):
-        return case.refuse(errors.ContentionError())
-    return None if is_right else _refused(case, "password", protocol)
 
 
 # ------------------------------------------------------------------------------------- by passcode
@@ -113,7 +98,8 @@ def _by_passcode(case: Case, selector: str, verifier: Secret, protocol: str) -> 
 
 def _reason_against(case: Case, passcode: Passcode, protocol: str) -> str | None:
     """Return why a right passcode does not fit this client, None if it does."""
-    if passcode.expires_at is not None and case.now >= passcode.expires_at:
+    until = expires_at(case, passcode)
+    if until is not None and case.now >= until:
         return "expired"
     if passcode.protocols is not None and protocol not in passcode.protocols:
         return "wrong_protocol"
@@ -148,19 +134,25 @@ def _accept_passcode(case: Case, passcode: Passcode, protocol: str) -> Decision[
 # ------------------------------------------------------------------- by password followed by a code
 
 
+class PasswordAndCode(Value, frozen=True, kw_only=True):
+    """One text taken apart: the code is as many digits at the end as the account's apps show."""
+
+    password: Secret
+    code: Secret
+
+
 def _by_password_with_code(case: Case, credential: Secret, protocol: str) -> Judged:
     """Judge a password with a code at its end. Clients save the text and send it again."""
-    split = _split(case, credential)
-    if split is None:
+    given = _take_apart(case, credential)
+    if given is None:
         return _refused(case, "two_step_is_on", protocol)
-    password, code = split
-    if _is_last_accepted(case, code):
+    if _is_repeated(case, given.code):
         return _refused(case, "repeated", protocol)
-    if factors.wait_refusal(case, factors.TOTP):
+    if factors.wait_refusal(case):
         return _refused(case, "throttled", protocol)
-    if against := _ask_password(case, password, protocol):
+    if against := ask_password(case, given.password, _refused(case, "password", protocol)):
         return against
-    judged = factors.judge(case, factors.TOTP, code)
+    judged = factors.judge(case, factors.TOTP, given.code)
     if isinstance(judged, factors.Accepted):
         return _accept_password_with_code(case, judged, protocol)
     if isinstance(judged, Decision) and isinstance(judged.outcome, errors.RefusedError):
@@ -174,30 +166,34 @@ def _accept_password_with_code(
     result = ClientSignedIn(account_id=case.record.account_id, via=PASSWORD_AND_CODE)
     signed_in = note(EventKind.CLIENT_SIGNED_IN, method=PASSWORD_AND_CODE, protocol=protocol)
     spent = {one.id: one.last_step for one in judged.changes["authenticators"]}
-    last = judged.earned_by, spent[judged.earned_by]
-    return case.write(lambda _: result, signed_in, **judged.changes, last_combined=last)
+    used = *case.record.combined_steps, (judged.earned_by, spent[judged.earned_by])
+    kept = used[-COMBINED_STEPS_MAX:]
+    return case.write(lambda _: result, signed_in, **judged.changes, combined_steps=kept)
 
 
-def _split(case: Case, credential: Secret) -> tuple[Secret, Secret] | None:
-    """Return password and code; where apps differ in length, the split whose code matches."""
-    splits = [
-        (Secret(credential.reveal()[:-length]), Secret(credential.reveal()[-length:]))
-        for length in sorted({one.digits for one in case.record.authenticators})
-        if len(credential.reveal()) > length and credential.reveal()[-length:].isdigit()
-    ]
-    fitting = [
-        split
-        for split in splits
-        if factors.fresh_steps(case, factors.match_authenticators(case, split[1]))
-    ]
-    return next(iter(fitting or splits), None)
+def _take_apart(case: Case, credential: Secret) -> PasswordAndCode | None:
+    """Return password and code, None if the text cannot be both.
+
+    SECURITY: only where all apps show codes of one length. Of two ways to read a text one would be
+    tried without its password, or without being counted.
+    """
+    lengths = {one.digits for one in case.record.authenticators}
+    length = lengths.pop()
+    digits = Secret(credential.reveal()[-length:])
+    is_both = len(credential.reveal()) > length and digits.reveal().isdigit()
+    if lengths or not is_both:
+        return None
+    return PasswordAndCode(password=Secret(credential.reveal()[:-length]), code=digits)
 
 
-def _is_last_accepted(case: Case, code: Secret) -> bool:
-    """Say whether a code is the one accepted last in this way, found again from its time step.
+def _is_repeated(case: Case, code: Secret) -> bool:
+    """Say whether a code is one of the last accepted in this way, found again from its time step.
 
     So no hash of a text with the password in it is ever stored.
     """
-    authenticator_id, step = case.record.last_combined or ("", -1)
-    one = find_item(case.record.authenticators, authenticator_id)
-    return one is not None and bool(factors.match_steps(case, one, code, (step,)))
+    used = case.record.combined_steps
+    repeated = [
+        factors.match_steps(case, one, code, [step for held, step in used if held == one.id])
+        for one in case.record.authenticators
+    ]
+    return any(repeated)

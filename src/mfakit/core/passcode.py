@@ -13,13 +13,14 @@ from msgspec.structs import asdict, replace
 from mfakit import errors
 from mfakit.arguments import PasscodeRequest
 from mfakit.core.decision import Case, CheckHash, Decision, NewHashes, note
-from mfakit.core.encoding import Random, generate_id, pick_symbols
+from mfakit.core.encoding import Random, generate_id, pick_symbols, without_separators
 from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Passcode, Record
 from mfakit.core.sealing import Proof
 from mfakit.core.secret import Secret
-from mfakit.events import EventKind
+from mfakit.core.throttle import DAY_SECONDS
+from mfakit.events import EventKind, to_datetime
 from mfakit.results import NewPasscode, in_groups
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz"  # no i, l, o: they look like 1 and 0
@@ -48,9 +49,10 @@ def parse_passcode(text: Secret | None) -> TypedPasscode | None:
 
     Case, spaces and hyphens are ignored: phones capitalise and people type the gaps.
     """
-    if text is None or len(text.reveal()) > 64:
+    typed = without_separators(text)
+    if typed is None:
         return None
-    letters = text.reveal().translate(None, b" -").lower()  # bytes.lower knows ASCII only
+    letters = typed.reveal().lower()  # bytes.lower knows ASCII only
     if len(letters) != _LETTERS or letters.translate(None, ALPHABET.encode()):
         return None
     return letters[:SELECTOR_LETTERS].decode(), Secret(letters[SELECTOR_LETTERS:])
@@ -66,11 +68,21 @@ def hash_context(record: Record, passcode: Passcode) -> tuple[str, ...]:
     return PURPOSE, record.account_id, passcode.id, passcode.selector
 
 
+def expires_at(case: Case, passcode: Passcode) -> int | None:
+    """Return the Unix second at which a passcode ends, None for never: its own or the policy's."""
+    days = case.policy.passcode_days_max
+    ends = [] if passcode.expires_at is None else [passcode.expires_at]
+    if days is not None:
+        ends.append(min(passcode.created_at, case.now) + days * DAY_SECONDS)
+    return min(ends, default=None)
+
+
 def question_of(case: Case, passcode: Passcode, verifier: Secret) -> CheckHash:
     """Return the question whether a verifier is this passcode's."""
     context = hash_context(case.record, passcode)
     return CheckHash(
         account_id=case.record.account_id,
+        is_mail=True,
         item_id=passcode.id,
         sealed=passcode.sealed_hash,
         unseal=lambda: case.open(passcode.sealed_hash, context),
@@ -91,11 +103,13 @@ def decide_create_passcode(
         return hashed
     ((verifier, stored),) = hashed
     passcode = _seal(case, request, stored)
+    until = expires_at(case, passcode)
     result = NewPasscode(
         passcode=format_passcode(passcode.selector, verifier),
         passcode_id=passcode.id,
         hint=passcode.selector,
         label=passcode.label,
+        expires_at=None if until is None else to_datetime(until),
     )
     created = note(EventKind.PASSCODE_CREATED, passcode)
     return case.write(lambda _: result, created, passcodes=(*case.record.passcodes, passcode))

@@ -17,11 +17,13 @@ from mfakit.core.lifecycle import OFF, OFFERING, State
 from mfakit.core.sealing import Vault
 from mfakit.core.secret import Value
 from mfakit.errors import LimitReachedError, RecordIntegrityError, RecordSchemaError
+from mfakit.events import FACTOR_KINDS
 from mfakit.rows import StoredRecord
 
 SCHEMA_VERSION = 1
 DOCUMENT_BYTES_MAX = 65_536
 HISTORY_ENTRIES_MAX = 32
+FACTOR_ENTRIES_MAX = 16
 # The epoch of an account that has no record.
 NO_EPOCH = "none"
 
@@ -105,9 +107,10 @@ class TrustedDevice(Part, frozen=True):
 
 
 class Throttle(Part, frozen=True):
-    """Wrong codes of one kind: in a row, and by day for the last 30."""
+    """Wrong codes of one kind: in a row (some of them in a session), and by day for the last 30."""
 
     failures: Count = 0
+    failures_in_session: Count = 0
     last_failure_at: Seconds = 0
     days: tuple[tuple[Count, Count], ...] = ()
 
@@ -129,6 +132,8 @@ class Record(Part, frozen=True):
 
     `revision` counts the writes from a random start; 0 is a record that is not stored yet.
     `epoch_is_first` says that the epoch never rose, so sessions begun before the record go on.
+    `session_failures` counts wrong codes in a row in a signed-in session, whatever their method.
+    `combined_steps` are the last codes that mail clients sent after the password.
     `forgotten` marks all that `forget` leaves: an epoch that no session of an earlier owner has.
     """
 
@@ -149,13 +154,14 @@ class Record(Part, frozen=True):
     code_throttle: Throttle = Throttle()
     recovery_throttle: Throttle = Throttle()
     failed_since_last: Count = 0
+    session_failures: Count = 0
     password_suspect: bool = False
     reenroll: bool = False
     forgotten: bool = False
     spent_challenges: tuple[tuple[Id, Seconds], ...] = ()
     challenge_floor: Seconds = 0
     last_login_at: Seconds | None = None
-    last_combined: tuple[Id, Step] | None = None
+    combined_steps: tuple[tuple[Id, Step], ...] = ()
     history: tuple[HistoryEntry, ...] = ()
 
     @property
@@ -189,6 +195,28 @@ def with_item(items: tuple[ItemT, ...], item_id: str, **changes: Any) -> tuple[I
 def without_item(items: tuple[ItemT, ...], item_id: str) -> tuple[ItemT, ...]:
     """Return the items but one."""
     return tuple([one for one in items if one.id != item_id])
+
+
+# ------------------------------------------------------------------------------------- the history
+
+
+def with_entries(
+    history: tuple[HistoryEntry, ...], entries: list[HistoryEntry]
+) -> tuple[HistoryEntry, ...]:
+    """Return the history with more entries, the last 32 of them."""
+    longer = (*history, *entries)
+    while len(longer) > HISTORY_ENTRIES_MAX:
+        longer = without_oldest(longer)
+    return longer
+
+
+def without_oldest(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
+    """Return the history without its oldest entry; the last 16 about factors go last."""
+    about_factors = [entry for entry in history if entry.kind in FACTOR_KINDS]
+    kept = about_factors[-FACTOR_ENTRIES_MAX:]
+    oldest = next((entry for entry in history if entry not in kept), history[0])
+    place = history.index(oldest)
+    return history[:place] + history[place + 1 :]
 
 
 # ------------------------------------------------------------------------------------- the document
@@ -228,7 +256,7 @@ def encode_record(record: Record, vault: Vault) -> bytes:
     while len(body) > DOCUMENT_BYTES_MAX - 256:
         if not record.history:
             raise LimitReachedError
-        record = replace(record, history=record.history[1:])
+        record = replace(record, history=without_oldest(record.history))
         body = _encode(record)
     key_id = vault.newest
     tag = vault.tag(key_id, account_id=record.account_id, revision=record.revision, body=body)

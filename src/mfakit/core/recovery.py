@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from mfakit.core.decision import Case, CheckHash, Decision, HashedSecrets, NewHashes, note
-from mfakit.core.encoding import Random, generate_id, pick_symbols
+from mfakit.core.encoding import Random, generate_id, pick_symbols, without_separators
 from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability
 from mfakit.core.record import Record, RecoverySet, Throttle
@@ -38,9 +38,10 @@ def format_recovery_codes(hashed: HashedSecrets) -> tuple[str, ...]:
 
 def parse_recovery_code(text: Secret | None) -> tuple[int, Secret] | None:
     """Return slot and code of a typed recovery code, or None if it cannot be one."""
-    if text is None or len(text.reveal()) > 64:
+    typed = without_separators(text)
+    if typed is None:
         return None
-    symbols = text.reveal().translate(None, b" -").upper().translate(_READ_AS)
+    symbols = typed.reveal().upper().translate(_READ_AS)
     if len(symbols) != SYMBOLS or symbols.translate(None, ALPHABET.encode()):
         return None
     return ALPHABET.index(chr(symbols[0])), Secret(symbols)

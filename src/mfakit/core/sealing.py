@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 SALT_BYTES = 16
 NONCE_BYTES = 12
+SEAL_TAG_BYTES = 16
 TOKEN_CHARACTERS_MAX = 512
 # Keys and derived ciphers are remembered per record up to this number of records.
 _CIPHERS_REMEMBERED = 1024
@@ -108,6 +109,7 @@ class Vault:
         self._realm = realm.encode()
         self._value_cipher = lru_cache(_CIPHERS_REMEMBERED)(self._derive_value_cipher)
         self._tag_key = lru_cache(64)(self._derive_tag_key)
+        self._fingerprint_key = Secret(random(KEY_BYTES))
 
     @property
     def newest(self) -> str:
@@ -208,6 +210,12 @@ class Vault:
         expected = self.tag(key_id, account_id=account_id, revision=revision, body=body)
         return compare_digest(expected.encode(), tag.encode())
 
+    # -- what stands for a text in this process
+
+    def fingerprint(self, text: Secret) -> str:
+        """Return what stands for a text where that must not be: equal for equal texts, no more."""
+        return digest(self._fingerprint_key.reveal(), text.reveal(), "sha256").hex()
+
     # -- subkeys
 
     def _value_context(self, key_id: str, context: Sequence[str]) -> bytes:
@@ -247,7 +255,7 @@ def _subkey(key: Secret, *info: bytes) -> Secret:
 
 
 def _decrypt(cipher: AESGCM, sealed: bytes | None, context: bytes) -> Secret | None:
-    if sealed is None or len(sealed) < NONCE_BYTES + 16:
+    if sealed is None or len(sealed) < NONCE_BYTES + SEAL_TAG_BYTES:
         return None
     try:
         return Secret(cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context))

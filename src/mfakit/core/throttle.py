@@ -28,7 +28,7 @@ def retry_at(throttle: Throttle, policy: Policy, now: int) -> int | None:
     return until if until > now else None
 
 
-def with_failure(throttle: Throttle, now: int) -> Throttle:
+def with_failure(throttle: Throttle, now: int, *, in_session: bool = False) -> Throttle:
     """Return the throttle after one more failure."""
     today = now // DAY_SECONDS
     days = {today: 1}
@@ -37,7 +37,10 @@ def with_failure(throttle: Throttle, now: int) -> Throttle:
             counted_on = min(day, today)  # a day of a clock that was ahead counts as today
             days[counted_on] = days.get(counted_on, 0) + count
     return Throttle(
-        failures=throttle.failures + 1, last_failure_at=now, days=tuple(sorted(days.items()))
+        failures=throttle.failures + 1,
+        failures_in_session=throttle.failures_in_session + in_session,
+        last_failure_at=now,
+        days=tuple(sorted(days.items())),
     )
 
 
