@@ -19,7 +19,7 @@ from mfakit.errors import CredentialRefusedError
 from mfakit.storage.memory import MemoryStore
 from mfakit.testing import CheapHasher, FixedClock, VirtualAuthenticator
 
-CORE_LINES_MAX = 1600
+AUDITED_LINES_MAX = 3000
 CORE_MODULE_LINES_MAX = 250
 OPERATIONS_LINES_MAX = 400
 FUNCTION_LINES_MAX = 30
@@ -106,9 +106,40 @@ def test_a_string_that_is_no_docstring_counts_every_line():
     assert _code_lines('SQL = """\nSELECT\n"""\n') == 3
 
 
-def test_core_stays_small_enough_to_audit():
-    counted = {path.name: _count(path) for path in CORE}
-    assert sum(counted.values()) <= CORE_LINES_MAX, (sum(counted.values()), counted)
+def _imported(path: Path) -> Iterator[Path]:
+    """Yield the modules of mfakit that a module imports, type checking aside."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("mfakit"):
+            continue
+        named = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in named:
+            file = SOURCE.parent / f"{name.replace('.', '/')}.py"
+            if file.exists():
+                yield file
+
+
+def _audited() -> set[Path]:
+    """Return the core and all that it imports: what an auditor reads before the procedure."""
+    read: set[Path] = set()
+    to_read = [*CORE]
+    while to_read:
+        path = to_read.pop()
+        if path not in read:
+            read.add(path)
+            to_read += _imported(path)
+    return read
+
+
+def test_what_is_audited_is_what_is_really_read():
+    """Knowledge that moves out of `core/` and is imported back still counts."""
+    names = {path.name for path in _audited()}
+    assert {"record.py", "policy.py", "provisioning.py", "arguments.py", "events.py"} <= names
+    assert not {"service.py", "sqlite.py", "gate.py"} & names
+
+
+def test_what_an_auditor_reads_stays_small():
+    counted = {str(path.relative_to(SOURCE)): _count(path) for path in _audited()}
+    assert sum(counted.values()) <= AUDITED_LINES_MAX, (sum(counted.values()), counted)
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)

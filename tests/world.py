@@ -213,12 +213,12 @@ class World:
         )
 
     def fail(self, person: Person, times: int, *, method: Any = "totp") -> None:
-        """Type wrong codes, waiting as long as each wait says."""
+        """Type wrong codes after the password, waiting as long as each wait says."""
         counted = 0
         while counted < times:
             code = self.wrong_code(person.app) if method == "totp" else "0" + "Z" * 15
             try:
-                self.mfa.verify_code(person.id, code, method=method)
+                self.mfa.complete_login(self.challenge(person), code, method=method)
             except ThrottledError as wait:
                 self.clock.now = wait.retry_at.timestamp()
             except WrongCodeError:

@@ -26,7 +26,7 @@ from mfakit.core import administration, enrollment, login, mail_login, passcode,
 from mfakit.core.administration import AUTHENTICATORS, DEVICES, PASSCODES
 from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, Key, NewHashes, Question
 from mfakit.core.encoding import generate_id
-from mfakit.core.guards import check_known, is_current_epoch, settle
+from mfakit.core.guards import is_current_epoch, is_unknown, settle
 from mfakit.core.record import Record, blank_record, decode_record
 from mfakit.core.sealing import Challenge, OfferPayload, Proof, Vault
 from mfakit.core.secret import Secret, Value
@@ -138,14 +138,13 @@ def _attempt(
     evidence: dict[Key, Any] = {}
     lost = 0
     stored: StoredRecord | None = yield Load(account_id)
-    record, opened = _open(env, stored, account_id, opening), stored
+    record, opened = _open(env, stored, account_id, policy, opening), stored
     while lost < LOST_WRITES_MAX:
         if stored is not opened:
-            record, opened = _open(env, stored, account_id, opening), stored
+            record, opened = _open(env, stored, account_id, policy, opening), stored
         case = Case(
             record=record, now=now, policy=policy, vault=env.vault, client=client, evidence=evidence
         )
-        _check_known(case, opening)
         settled = settle(case)
         decision: Decision[Any] | Question = settled or decide(case)
         if not isinstance(decision, Decision):
@@ -194,23 +193,25 @@ def _write(
 
 
 def _open(
-    env: Environment, stored: StoredRecord | None, account_id: str, opening: Opening = AS_STORED
+    env: Environment,
+    stored: StoredRecord | None,
+    account_id: str,
+    policy: Policy,
+    opening: Opening = AS_STORED,
 ) -> Record:
     """Open a row, or stand in for the one that is missing (or torn, where an operator forces it)."""
+    record = blank_record(account_id, generate_id(env.vault.random))
     if stored is not None:
         try:
-            return _decode(env, stored, account_id)
+            record = _decode(env, stored, account_id)
         except (errors.RecordIntegrityError, errors.KeyUnavailableError):
             # SECURITY: a wrong realm or key file looks the same, and must destroy nothing.
             if not opening.may_be_torn:
                 raise
-    return blank_record(account_id, generate_id(env.vault.random))
-
-
-def _check_known(case: Case, opening: Opening) -> None:
-    unknown = None if opening.may_be_missing else check_known(case)
-    if unknown is not None:
-        raise unknown
+            return record
+    if is_unknown(record, policy) and not opening.may_be_missing:
+        raise errors.UnknownAccountError
+    return record
 
 
 def _decode(env: Environment, stored: StoredRecord, account_id: str) -> Record:
@@ -227,9 +228,8 @@ def _read(
     """Show an account as the next decision would see it, without writing."""
     policy: Policy = yield GetPolicy(account_id)
     stored: StoredRecord | None = yield Load(account_id)
-    record = _open(env, stored, account_id)
+    record = _open(env, stored, account_id, policy)
     case = Case(record=record, now=_now(env), policy=policy, vault=env.vault)
-    _check_known(case, AS_STORED)
     while (settled := settle(case)) is not None and settled.record is not None:
         case = case.of(settled.record)
     return Answer(outcome=view(case, stored))
@@ -562,7 +562,7 @@ def forget(
     """
     for lost in range(LOST_WRITES_MAX):
         stored: StoredRecord | None = yield Load(account_id)
-        erased = _open(env, stored, account_id, Opening(may_be_torn=force))
+        erased = _open(env, stored, account_id, DEFAULT, Opening(may_be_torn=force))
         if (stored is None and purge) or (erased.forgotten and not purge):
             return Answer(outcome=False)
         blank = blank_record(account_id, generate_id(env.vault.random))

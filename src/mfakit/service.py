@@ -105,8 +105,8 @@ class MFA(BlockingDriver):
             UnavailableError: Try again later.
         """
         is_given, (password, typed) = password is not None, (None, parse_secret_text(password))
-        given = parse_password(password_verified, typed, check_password, is_given=is_given)
         bound_to, session = None, parse_binding(bound_to)
+        given = parse_password(password_verified, typed, check_password, is_given=is_given)
         account_id = parse_account_id(account_id)
         operation = operations.password_proof(self._env, account_id, given, session)
         return self._run(operation, check_password)
@@ -412,10 +412,10 @@ class MFA(BlockingDriver):
             UnavailableError: Try again later.
         """
         is_given, (password, typed) = password is not None, (None, parse_secret_text(password))
-        given = parse_password(password_verified, typed, check_password, is_given=is_given)
         trusted_device, cookie = None, parse_secret_text(trusted_device)
         device_id, device = None, parse_binding(device_id, "device_id")
         bound_to, session = None, parse_binding(bound_to)
+        given = parse_password(password_verified, typed, check_password, is_given=is_given)
         request = LoginRequest(bound_to=session, device_token=cookie, device_id=device)
         account_id = parse_account_id(account_id)
         operation: Operation[SignedIn | CodeRequired | EnrollmentRequired]

@@ -12,7 +12,7 @@ from mfakit.core.lifecycle import Ability, Event
 from mfakit.core.record import NO_EPOCH, Offer, Record
 from mfakit.core.sealing import CLOCK_SKEW_SECONDS, Proof
 from mfakit.events import EventKind
-from mfakit.policy import LIMITS
+from mfakit.policy import LIMITS, Policy
 
 
 def settle(case: Case) -> Decision[None] | None:
@@ -78,12 +78,13 @@ def _not_after(part: Any, name: str, now: int) -> Any:
 # ---------------------------------------------------------------------------------- guards
 
 
-def check_known(case: Case) -> errors.MFAKitError | None:
-    """Return the error of an account without a record, where every account has been opened."""
-    is_missing = case.record.revision == 0 or case.record.forgotten
-    # SECURITY: a lost row must not mean "two-step is off".
-    is_refused = is_missing and case.policy.unknown_account == "refuse"
-    return errors.UnknownAccountError() if is_refused else None
+def is_unknown(record: Record, policy: Policy) -> bool:
+    """Say whether an account has no record though policy says that every account was opened.
+
+    SECURITY: there, a lost row must not mean "two-step is off".
+    """
+    is_missing = record.revision == 0 or record.forgotten
+    return is_missing and policy.unknown_account == "refuse"
 
 
 def is_required_now(case: Case) -> bool:

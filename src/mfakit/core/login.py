@@ -13,7 +13,7 @@ from mfakit.core.decision import PASSWORD, Case, CheckHash, CheckPassword, Decis
 from mfakit.core.devices import find_device, trust_device
 from mfakit.core.encoding import generate_id
 from mfakit.core.factors import TOTP, Accepted, judge, usable_methods
-from mfakit.core.guards import check_known, is_required_now
+from mfakit.core.guards import is_required_now, is_unknown
 from mfakit.core.lifecycle import Ability
 from mfakit.core.password import ask_password
 from mfakit.core.record import Record, with_item
@@ -74,8 +74,8 @@ def _check_password(case: Case, given: GivenPassword) -> CheckPassword | Decisio
         refused = case.refuse(errors.PasswordRefusedError(), note(EventKind.PASSWORD_REFUSED))
         if against := ask_password(case, given.text, refused):
             return against
-    unknown = check_known(case)
-    return None if unknown is None else case.refuse(unknown)
+    is_lost = is_unknown(case.record, case.policy)
+    return case.refuse(errors.UnknownAccountError()) if is_lost else None
 
 
 def decide_begin_login(
