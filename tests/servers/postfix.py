@@ -75,22 +75,26 @@ class Postfix(Daemon):
         sasl: Where the SASL service is, as `smtpd_sasl_path` has it ("unix:/…", "inet:host:port").
         lmtp: The unix socket that takes mail for example.com.
         processes: How many clients the submission port serves at once.
+        settings: More lines of main.cf; later ones win.
+        services: More lines of master.cf.
     """
 
-    def __init__(self, *, sasl: str, lmtp: Path, processes: int = 100) -> None:
+    def __init__(
+        self, *, sasl: str, lmtp: Path, processes: int = 100, settings: str = "", services: str = ""
+    ) -> None:
         super().__init__("postfix")
         self.submission, self.relay = free_port(), free_port()
         (self._base / "queue").mkdir()
         (self._base / "data").mkdir(mode=0o700)
         shutil.chown(self._base / "data", "postfix")
         main = _MAIN.format(base=self._base, host=HOST, lmtp=lmtp, sasl=sasl)
-        (self._base / "main.cf").write_text(main)
+        (self._base / "main.cf").write_text(main + settings)
         master = _MASTER_CF.format(
             submission=f"{HOST}:{self.submission}",
             relay=f"{HOST}:{self.relay}",
             processes=processes,
         )
-        (self._base / "master.cf").write_text(master)
+        (self._base / "master.cf").write_text(master + services)
 
     def start(self) -> None:
         """Start, and return once it takes connections."""

@@ -29,31 +29,55 @@ _LEVELS = ("debug", "info", "warning", "error")
     metavar="FILE",
     help="Configuration; `--show mfakit-auth.toml` prints one to begin with.",
 )
-@click.option("--check", is_flag=True, help="Check configuration and platform, then exit.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check configuration, platform and accounts, list what is wrong, then exit.",
+)
+@click.option("--login", metavar="LOGIN", help="With --check: name the account of this login.")
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
 @click.option(
     "--show", type=click.Choice(_FILES), help="Print a file that comes with it, and exit."
 )
-def serve_auth(*, config: Path, check: bool, log_level: str, show: str | None) -> None:
+def serve_auth(
+    *, config: Path, check: bool, login: str | None, log_level: str, show: str | None
+) -> None:
     """Answer Dovecot, Postfix, Exim and nginx who may come in. SIGHUP reloads, SIGTERM stops."""
     if show is not None:
         click.echo((files("mfakit") / "mail" / show).read_text(encoding="utf-8"), nl=False)
         return
+    if login is not None and not check:
+        raise click.UsageError("--login goes with --check.")
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         raise click.UsageError(f"{', '.join(missing)} not found: pip install 'mfakit[cli,mail]'")
     sys.path.insert(0, "")  # the platform's module may be in the working directory
     try:
-        _serve(config, log_level, only_check=check)
+        _set_up_logs(log_level)
+        if check:
+            _check(config, login)
+        else:
+            _serve(config)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _serve(config: Path, log_level: str, *, only_check: bool) -> None:
+def _set_up_logs(level: str) -> None:
     from mfakit.mail.journal import JsonFormatter
-    from mfakit.mail.service import check_service, run_service
 
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=log_level.upper(), handlers=[handler])
-    asyncio.run(check_service(config) if only_check else run_service(config))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def _serve(config: Path) -> None:
+    from mfakit.mail.service import run_service
+
+    asyncio.run(run_service(config))
+
+
+def _check(config: Path, login: str | None) -> None:
+    from mfakit.mail.service import check_service
+
+    for line in asyncio.run(check_service(config, login)):
+        click.echo(line)

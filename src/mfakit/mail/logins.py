@@ -214,6 +214,17 @@ class MailLogins:
         answer = await self._work(attempt)
         return answer if answer.outcome is Outcome.ACCEPTED else await self._hold(answer, arrived)
 
+    async def resolve(self, login: str) -> str | None:
+        """Return the id of the account that a login names. Raises what the platform raises.
+
+        Raises:
+            ConfigurationError: `resolve_account` gave neither a str nor None.
+        """
+        found = await _call(self._platform.resolve_account, self._resolving, login)
+        if found is not None and not isinstance(found, str):
+            raise ConfigurationError("resolve_account must return a str or None.")
+        return found
+
     async def aclose(self) -> None:
         """Wait for the attempts that are being decided, then close the platform."""
         await self._idle.wait()
@@ -268,11 +279,7 @@ class MailLogins:
         # SECURITY: an empty password signs in anonymously where it is checked by an LDAP bind.
         if login is None or password is None or not password.reveal():
             return None
-        resolve = self._platform.resolve_account
-        found = await _call(resolve, self._resolving, login)
-        if found is not None and not isinstance(found, str):
-            raise ConfigurationError("resolve_account must return a str or None.")
-        return found
+        return await self.resolve(login)
 
     async def _authenticate(self, account_id: str, attempt: LoginAttempt) -> Answer:
         login, password = attempt.login, attempt.password

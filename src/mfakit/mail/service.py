@@ -27,6 +27,7 @@ from mfakit.mail import journal
 from mfakit.mail.http import make_app
 from mfakit.mail.logins import Answer, LoginAttempt, MailLogins, Platform
 from mfakit.mail.metrics import Metrics
+from mfakit.mail.passwords import PasswordSource
 from mfakit.mail.sasl import LINE_BYTES_MAX, SaslServer
 from mfakit.mail.settings import Settings, Sockets, parse_address, read_key, read_settings
 
@@ -50,6 +51,7 @@ class MailService:
         self._settings = read_settings(path)
         self._key: Secret | None = None
         self._logins: MailLogins | None = None
+        self._problems: list[str] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
@@ -63,6 +65,20 @@ class MailService:
     async def prepare(self) -> None:
         """Make the platform. Raises `ConfigurationError` and what the platform's factory raises."""
         await self._renew(self._settings)
+
+    async def check(self, login: str | None = None) -> list[str]:
+        """Make the platform and return what its operator should know.
+
+        Args:
+            login: Whose account to name, or None.
+
+        Raises:
+            ConfigurationError: The file or the platform is wrong, or cannot be checked now.
+        """
+        await self._renew(self._settings, is_check=True)
+        count = len(self._problems)
+        lines = [*self._problems, f"Accounts with problems: {count}."] if count else []
+        return lines if login is None else [*lines, await self._name_account(login)]
 
     async def start(self) -> None:
         """Make the platform and listen.
@@ -140,7 +156,7 @@ class MailService:
             raise ConfigurationError("What is listened on changes by a restart only.")
         return settings
 
-    async def _renew(self, settings: Settings) -> None:
+    async def _renew(self, settings: Settings, *, is_check: bool = False) -> None:
         key = read_key(settings)
         make = self._make_platform or load_platform(settings.platform)
         platform = make()
@@ -148,16 +164,32 @@ class MailService:
             platform = await platform
         if not isinstance(platform, Platform):
             raise ConfigurationError(f"{settings.platform} must return a mfakit.mail.Platform.")
-        old, self._key = self._logins, key
-        self._logins = MailLogins(
+        logins = MailLogins(
             platform,
             refusal_seconds=settings.refusal_seconds,
             attempt_seconds=settings.attempt_seconds,
             working_max=settings.working_max,
             held_max=settings.held_max,
         )
+        try:
+            self._problems = await _find_problems(platform, settings, is_check=is_check)
+        except BaseException:
+            self._retire(logins)
+            raise
+        old, self._key, self._logins = self._logins, key, logins
         if old is not None:
             self._retire(old)
+
+    async def _name_account(self, login: str) -> str:
+        if self._logins is None:
+            raise ConfigurationError("The service was not started.")
+        try:
+            found = await self._logins.resolve(login)
+        except MFAKitError:
+            raise
+        except Exception as error:
+            raise _uncheckable(error) from error
+        return f"{login}: no account" if found is None else f"{login}: account {found}"
 
     def _retire(self, logins: MailLogins) -> None:
         async def close() -> None:
@@ -215,15 +247,53 @@ def load_platform(name: str) -> Factory:
     return found
 
 
-async def check_service(path: Path) -> None:
-    """Read the file and make the platform, without listening.
+async def _find_problems(platform: Platform, settings: Settings, *, is_check: bool) -> list[str]:
+    """Ask the ready password checks behind the platform what is wrong with their accounts.
+
+    A database that does not answer must not keep the service from starting: its passcodes will work
+    as soon as it answers. A check that was asked for says so.
+    """
+    functions = (platform.resolve_account, platform.check_password)
+    owners = {id(owner): owner for owner in [getattr(one, "__self__", None) for one in functions]}
+    sources = [owner for owner in owners.values() if isinstance(owner, PasswordSource)]
+    try:
+        async with asyncio.timeout(settings.attempt_seconds):
+            found = [await asyncio.to_thread(source.find_problems) for source in sources]
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        if is_check:
+            raise _uncheckable(error) from error
+        journal.say("check_failed", logging.WARNING, error=type(error).__name__)
+        return []
+    problems = [problem for listed in found for problem in listed]
+    if problems and not is_check:
+        journal.say("accounts_with_problems", logging.WARNING, count=len(problems))
+    return problems
+
+
+def _uncheckable(error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"The accounts cannot be checked now: {type(error).__name__}.")
+
+
+async def check_service(path: Path, login: str | None = None) -> list[str]:
+    """Read the file, make the platform and check its accounts, without listening.
+
+    Args:
+        path: The configuration file.
+        login: Whose account to name, or None.
+
+    Returns:
+        A line for each account that cannot sign in as expected, and one for the login.
 
     Raises:
         ConfigurationError: The text says what to correct.
     """
     service = MailService(path)
-    await service.prepare()
-    await service.stop()
+    try:
+        return await service.check(login)
+    finally:
+        await service.stop()
 
 
 async def run_service(path: Path) -> None:

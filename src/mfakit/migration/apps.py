@@ -23,7 +23,7 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"}
 
 def read_uris(source: Source) -> Iterator[Reading]:
     """Read `otpauth://` and `otpauth-migration://` URIs, one a line; `#` begins a comment."""
-    for number, line in enumerate(source.text().splitlines(), 1):
+    for number, line in enumerate(source.text().split("\n"), 1):
         text = line.strip()
         if text and not text.startswith("#"):
             yield from _rows_of_uri(f"line {number}", text)

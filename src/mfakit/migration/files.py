@@ -6,7 +6,7 @@ import csv
 from binascii import Error as HexError
 from binascii import unhexlify
 from collections.abc import Iterator
-from io import BytesIO
+from io import BytesIO, StringIO
 from itertools import groupby
 from typing import Any
 
@@ -30,7 +30,7 @@ def _well_formed(source: Source, rows: Iterator[Reading]) -> Iterator[Reading]:
 
 
 def _rows_of_csv(source: Source) -> Iterator[Reading]:
-    reader = csv.DictReader(source.text().splitlines())
+    reader = csv.DictReader(StringIO(source.text(), newline=""))
     if not {"account_id", "secret_or_uri"} <= set(reader.fieldnames or ()):
         raise ConfigurationError("The first line must name account_id, label, secret_or_uri.")
     for one in reader:
@@ -51,7 +51,7 @@ def read_oath_csv(source: Source) -> Iterator[Reading]:
 
 
 def _rows_of_oath_csv(source: Source) -> Iterator[Reading]:
-    for number, line in enumerate(source.text().splitlines(), 1):
+    for number, line in enumerate(source.text().split("\n"), 1):
         cells = [cell.strip() for cell in next(csv.reader([line]), [])]
         if not cells or not cells[0] or cells[0].startswith("#"):
             continue
@@ -144,7 +144,7 @@ def read_ldif(source: Source) -> Iterator[Reading]:
         stored = entry.get(secret_name)
         if stored is None or entry.get("zimbratwofactorauthenabled") == "FALSE":
             continue
-        secret = _decrypt(source, stored.partition("|")[0])
+        secret = _decrypt(source, stored.partition("|")[0]) if isinstance(stored, str) else "?"
         yield make_row(place, entry.get(id_name), secret)
 
 
@@ -157,20 +157,24 @@ def _decrypt(source: Source, stored: str) -> str:
 
 def _blocks(source: Source) -> Iterator[tuple[int, bytes]]:
     """Take the file apart at empty lines, so that an entry that does not parse ends nothing else."""
-    numbered = enumerate(source.text().splitlines(), 1)
+    numbered = enumerate(source.text().split("\n"), 1)
     for is_entry, lines in groupby(numbered, key=lambda one: bool(one[1].strip())):
         if is_entry:
             block = list(lines)
             yield block[0][0], "\n".join(line for _, line in block).encode() + b"\n"
 
 
-def _entry(block: bytes) -> dict[str, str] | None:
+def _entry(block: bytes) -> dict[str, object] | None:
+    """Return each attribute's value as it is: bytes if it is no text, all of them if it has several."""
     from ldif import LDIFParser
 
     try:
         for dn, entry in LDIFParser(BytesIO(block)).parse():
             if dn is not None:
-                return {name.lower(): str(values[0]) for name, values in entry.items()}
+                return {
+                    name.lower(): values[0] if len(values) == 1 else values
+                    for name, values in entry.items()
+                }
     except (ValueError, IndexError):
         return None
     return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import UUID
 
 from attrs import field, frozen
 
@@ -139,7 +140,7 @@ def make_row(
 
     Args:
         source: Where it stands.
-        account: Whose.
+        account: Whose: text, a whole number or a UUID; anything else is refused.
         secret: The key in bytes, or its base32 text; anything else is none.
         label: Name of the authenticator.
         issuer: Whom the app names.
@@ -149,12 +150,14 @@ def make_row(
         period: Seconds.
     """
     whose = "" if account is None else _text(account)
+    is_id = account is None or whose == _id_text(account)
     is_text, secret = isinstance(secret, str) and secret != "", _key(secret)
     hashed = _algorithm(algorithm)
     length, seconds = as_number(digits), as_number(period)
     checks = (
         (str(kind).lower() != "totp", "Not time-based (TOTP). The owner must enrol anew."),
         (not whose, "No account is named."),
+        (not is_id, "The account's id is neither text nor a whole number."),
         (not secret, "The secret is not base32." if is_text else "There is no secret."),
         (hashed not in SECRET_BYTES, "The hash is none of SHA1, SHA256, SHA512."),
         (length not in _DIGITS, "Codes have 6, 7 or 8 digits."),
@@ -191,6 +194,12 @@ def _key(secret: object) -> bytes:
         decoded = decode_base32(Secret(secret.encode("utf-8", "replace")))
         return b"" if decoded is None else decoded.reveal()
     return bytes(secret) if isinstance(secret, bytes | bytearray | memoryview) else b""
+
+
+def _id_text(value: object) -> str | None:
+    """Return an id as it is; None if its text would name another account, as b'ann' and True do."""
+    is_id = isinstance(value, str | int | UUID) and not isinstance(value, bool)
+    return str(value) if is_id else None
 
 
 def _text(value: object) -> str:
