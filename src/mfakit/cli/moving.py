@@ -142,6 +142,11 @@ def _formats_text() -> str:
 @authority_options
 @click.option("--apply", is_flag=True, help="Write.")
 @click.option("--allow-weak", is_flag=True, help="Take secrets of 80-127 bits, too.")
+@click.option(
+    "--allow-key-like-ids",
+    is_flag=True,
+    help="Take account ids that look like keys in base32, hex or base64, too; they are not shown.",
+)
 @click.option("--account", metavar="ID", help="Every row is of this account.")
 @click.option(
     "--accounts",
@@ -225,15 +230,16 @@ class _Step:
             return
         account_id = self.names.account_id(row)
         if account_id is None:
-            count.failed.append((row.source, row.account, "No such name in --accounts."))
+            name = row.shown(row.account)
+            count.failed.append((row.source, name, "No such name in --accounts."))
             return
         outcome = self.do(row, account_id)
         if outcome.status == "failed":
-            count.failed.append((row.source, account_id, outcome.reason))
+            count.failed.append((row.source, row.shown(account_id), outcome.reason))
             return
         count.imported += outcome.status == "imported"
         count.unchanged += outcome.status == "unchanged"
-        count.weak += [account_id] if row.is_weak else []
+        count.weak += [row.shown(account_id) or row.source] if row.is_weak else []
 
 
 def _run(rows: Iterator[Row | BadRow], from_row: int, step: _Step) -> Count:
@@ -259,7 +265,10 @@ def _run(rows: Iterator[Row | BadRow], from_row: int, step: _Step) -> Count:
 
 
 def _text_of(path: Path) -> str:
-    return Source(place=str(path)).text().strip()
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError("--passphrase-file cannot be read as text.") from None
 
 
 def _known(path: Path) -> dict[str, str]:
@@ -268,8 +277,8 @@ def _known(path: Path) -> dict[str, str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
         return {name.strip(): account_id.strip() for name, account_id in rows}
-    except (OSError, UnicodeDecodeError, ValueError):
-        raise ConfigurationError(f"{path} must have two columns in each line.") from None
+    except (OSError, ValueError, csv.Error):
+        raise ConfigurationError("--accounts must have two columns in each line.") from None
 
 
 # ---------------------------------------------------------------------------------------------- export
