@@ -20,7 +20,7 @@ from mfakit.core import administration, enrollment, login, mail_login, passcode,
 from mfakit.core.administration import AUTHENTICATORS, DEVICES, PASSCODES
 from mfakit.core.decision import Case, CheckHash, CheckPassword, Decision, NewHashes, Question
 from mfakit.core.encoding import generate_id
-from mfakit.core.guards import is_current_epoch, settle
+from mfakit.core.guards import check_known, is_current_epoch, settle
 from mfakit.core.record import Record, blank_record, decode_record
 from mfakit.core.sealing import Challenge, OfferPayload, Proof, Vault
 from mfakit.core.secret import Secret, Value
@@ -106,9 +106,9 @@ Decide = Callable[[Case], "Decision[T] | Question"]
 
 
 class Opening(Value, frozen=True, kw_only=True):
-    """What may stand in for a record: none yet (`open_account`), or one that no longer opens."""
+    """What a blank record may stand in for: one that is missing, or one that no longer opens."""
 
-    opens_account: bool = False
+    may_be_missing: bool = False
     may_be_torn: bool = False
 
 
@@ -132,13 +132,14 @@ def _attempt(
     evidence: dict[tuple[str, str], Any] = {}
     lost = 0
     stored: StoredRecord | None = yield Load(account_id)
-    record, opened = _open(env, stored, account_id, policy, opening), stored
+    record, opened = _open(env, stored, account_id, opening), stored
     while lost < LOST_WRITES_MAX:
         if stored is not opened:
-            record, opened = _open(env, stored, account_id, policy, opening), stored
+            record, opened = _open(env, stored, account_id, opening), stored
         case = Case(
             record=record, now=now, policy=policy, vault=env.vault, client=client, evidence=evidence
         )
+        _check_known(case, opening)
         settled = settle(case)
         decision: Decision[Any] | Question = settled or decide(case)
         if not isinstance(decision, Decision):
@@ -187,23 +188,23 @@ def _write(
 
 
 def _open(
-    env: Environment,
-    stored: StoredRecord | None,
-    account_id: str,
-    policy: Policy,
-    opening: Opening = AS_STORED,
+    env: Environment, stored: StoredRecord | None, account_id: str, opening: Opening = AS_STORED
 ) -> Record:
-    """Open a row, or stand in for the one that is missing (or torn, for an operator's reset)."""
+    """Open a row, or stand in for the one that is missing (or torn, where an operator forces it)."""
     if stored is not None:
         try:
             return _decode(env, stored, account_id)
         except (errors.RecordIntegrityError, errors.KeyUnavailableError):
+            # SECURITY: a wrong realm or key file looks the same, and must destroy nothing.
             if not opening.may_be_torn:
                 raise
-    # SECURITY: where every account was opened, a lost row must not mean "two-step is off".
-    elif policy.unknown_account == "refuse" and not opening.opens_account:
-        raise errors.UnknownAccountError
     return blank_record(account_id, generate_id(env.vault.random))
+
+
+def _check_known(case: Case, opening: Opening) -> None:
+    unknown = None if opening.may_be_missing else check_known(case)
+    if unknown is not None:
+        raise unknown
 
 
 def _decode(env: Environment, stored: StoredRecord, account_id: str) -> Record:
@@ -220,8 +221,9 @@ def _read(
     """Show an account as the next decision would see it, without writing."""
     policy: Policy = yield GetPolicy(account_id)
     stored: StoredRecord | None = yield Load(account_id)
-    record = _open(env, stored, account_id, policy)
+    record = _open(env, stored, account_id)
     case = Case(record=record, now=_now(env), policy=policy, vault=env.vault)
+    _check_known(case, AS_STORED)
     while (settled := settle(case)) is not None and settled.record is not None:
         case = case.of(settled.record)
     return Answer(outcome=view(case, stored))
@@ -493,15 +495,17 @@ def history(env: Environment, account_id: str) -> Operation[tuple[HistoryItem, .
 
 
 def open_account(env: Environment, account_id: str) -> Operation[bool]:
-    opening = Opening(opens_account=True)
+    opening = Opening(may_be_missing=True)
     return _attempt(env, account_id, administration.decide_open_account, opening=opening)
 
 
-def reset(env: Environment, account_id: str, by: Authority, *, reenroll: bool) -> Operation[str]:
+def reset(
+    env: Environment, account_id: str, by: Authority, *, reenroll: bool, force: bool
+) -> Operation[str]:
     def decide(case: Case) -> Decision[str]:
         return administration.decide_reset(case, by, reenroll=reenroll)
 
-    return _attempt(env, account_id, decide, opening=Opening(may_be_torn=True))
+    return _attempt(env, account_id, decide, opening=Opening(may_be_torn=force))
 
 
 def reset_in_group(
@@ -510,7 +514,7 @@ def reset_in_group(
     def decide(case: Case) -> Decision[bool]:
         return administration.decide_group_reset(case, by, enrolled_before, reenroll=reenroll)
 
-    return _attempt(env, account_id, decide)
+    return _attempt(env, account_id, decide, opening=Opening(may_be_missing=True))
 
 
 def password_changed(env: Environment, account_id: str) -> Operation[str]:
@@ -526,20 +530,24 @@ def import_authenticator(
     return _attempt(env, account_id, decide)
 
 
-def forget(env: Environment, account_id: str, by: Authority) -> Operation[bool]:
-    """Delete the record, whether or not it opens; the only operation that deletes.
+def forget(
+    env: Environment, account_id: str, by: Authority, *, force: bool, purge: bool
+) -> Operation[bool]:
+    """Erase the record but for a new epoch, or (`purge`) delete its row: nothing else deletes.
 
     It asks for no policy: the platform may know nothing of the account any more.
     """
     for lost in range(LOST_WRITES_MAX):
         stored: StoredRecord | None = yield Load(account_id)
-        if stored is None:
+        erased = _open(env, stored, account_id, Opening(may_be_torn=force))
+        if (stored is None and purge) or (erased.forgotten and not purge):
             return Answer(outcome=False)
-        gone = blank_record(account_id, "", revision=stored.revision)
-        case = Case(record=gone, now=_now(env), policy=DEFAULT, vault=env.vault)
-        events = administration.forgotten_events(case, by)
-        if (yield _write(account_id, None, stored, events, lost)):
-            return Answer(outcome=True)
+        blank = blank_record(account_id, generate_id(env.vault.random))
+        case = Case(record=blank, now=_now(env), policy=DEFAULT, vault=env.vault)
+        decision = administration.decide_forget(case, by)
+        row = None if purge or decision.record is None else views.row_of(decision.record, env.vault)
+        if (yield _write(account_id, row, stored, decision.events, lost)):
+            return Answer(outcome=stored is not None and not erased.forgotten)
     raise errors.ContentionError
 
 

@@ -635,26 +635,41 @@ class MFA(BlockingDriver):
         """
         return self._run(operations.open_account(self._env, parse_account_id(account_id)))
 
-    def reset(self, account_id: str, *, actor: str, reason: str, reenroll: bool = False) -> str:
+    def reset(
+        self,
+        account_id: str,
+        *,
+        actor: str,
+        reason: str,
+        reenroll: bool = False,
+        force: bool = False,
+    ) -> str:
         """Take two-step off an account as its operator, after checking who asks.
-
-        Works on a record that no longer opens, too (its key lost, the document torn).
 
         Args:
             account_id: As everywhere.
             actor: Who does it, 1-64 characters.
             reason: Why, 1-200 characters; kept in the history.
             reenroll: The next sign-in must set two-step up again.
+            force: Also throw away a record that no longer opens (its key lost, the document torn).
+                Check realm and keys first: with a wrong one, no record opens.
 
         Returns:
             The new epoch; every session has ended.
 
         Raises:
+            AvailabilityError: `reenroll` where policy lets nobody enrol; nothing was changed.
+            RecordIntegrityError, KeyUnavailableError: The record does not open; nothing was changed.
+                Check realm and keys, restore the record, or pass `force=True`.
             UnavailableError: Try again later.
         """
         by = parse_authority(actor, reason)
         account_id = parse_account_id(account_id)
-        return self._run(operations.reset(self._env, account_id, by, reenroll=reenroll))
+        return self._run(
+            operations.reset(
+                self._env, account_id, by, reenroll=reenroll is True, force=force is True
+            )
+        )
 
     def reset_group(
         self,
@@ -706,16 +721,32 @@ class MFA(BlockingDriver):
         """
         return self._run(operations.password_changed(self._env, parse_account_id(account_id)))
 
-    def forget(self, account_id: str, *, actor: str, reason: str) -> bool:
-        """Delete the account's record, when the mailbox is deleted; True if there was one.
+    def forget(
+        self, account_id: str, *, actor: str, reason: str, force: bool = False, purge: bool = False
+    ) -> bool:
+        """Erase the account's record, when the mailbox is deleted; True if there was one.
 
-        The platform must end the account's sessions itself. Works on a record that no longer opens.
+        A row with a new epoch alone stays, so no session of this owner is current for the id's next
+        owner. The platform must end the account's web and mail sessions itself.
+
+        Args:
+            account_id: As everywhere.
+            actor: Who does it, 1-64 characters.
+            reason: Why, 1-200 characters; in the event only.
+            force: Also erase a record that no longer opens (its key lost, the document torn). Check
+                realm and keys first: with a wrong one, no record opens.
+            purge: Delete the row, too. Only once every session of the account has ended.
 
         Raises:
+            RecordIntegrityError, KeyUnavailableError: The record does not open; nothing was changed.
+                Check realm and keys, or pass `force=True`.
             UnavailableError: Try again later; calling twice does no harm.
         """
         by = parse_authority(actor, reason)
-        return self._run(operations.forget(self._env, parse_account_id(account_id), by))
+        account_id = parse_account_id(account_id)
+        return self._run(
+            operations.forget(self._env, account_id, by, force=force is True, purge=purge is True)
+        )
 
     def import_authenticator(
         self,
@@ -766,7 +797,7 @@ class MFA(BlockingDriver):
         """
         page = self._scan(cursor, limit, prefix)
         return AccountPage(
-            accounts=tuple(map(views.account_summary, page.records)), cursor=page.cursor
+            accounts=views.account_summaries(tuple(page.records)), cursor=page.cursor
         )
 
     def rotate_keys(self, *, cursor: str | None = None, limit: int = 500) -> MaintenancePage:

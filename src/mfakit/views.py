@@ -26,7 +26,7 @@ from mfakit.results import (
 from mfakit.rows import StoredRecord, Summary
 
 __all__ = [
-    "account_summary",
+    "account_summaries",
     "described_passcode",
     "history_items",
     "key_ids_of",
@@ -37,13 +37,14 @@ __all__ = [
 ]
 
 TAG_BYTES = 16  # of AES-GCM
+FORGOTTEN = "forgotten"  # in the summary of what `forget` leaves
 
 
 def row_of(record: Record, vault: Vault) -> StoredRecord:
     """Return the row of a record, the summary for reports in it. Raises as `encode_record` does."""
     document = encode_record(record, vault)
     summary = Summary(
-        state=record.state.value,
+        state=FORGOTTEN if record.forgotten else record.state.value,
         enrolled_at=record.enrolled_at,
         authenticators=len(record.authenticators),
         recovery_codes_left=record.recovery_codes_left,
@@ -170,8 +171,12 @@ def history_items(record: Record) -> tuple[HistoryItem, ...]:
     )
 
 
-def account_summary(stored: StoredRecord) -> AccountSummary:
-    """Return a row of a report from the store's summary."""
+def account_summaries(rows: tuple[StoredRecord, ...]) -> tuple[AccountSummary, ...]:
+    """Return the rows of a report from the store's summaries; forgotten accounts are left out."""
+    return tuple([_account_summary(one) for one in rows if one.summary.state != FORGOTTEN])
+
+
+def _account_summary(stored: StoredRecord) -> AccountSummary:
     summary = stored.summary
     return AccountSummary(
         account_id=stored.account_id,

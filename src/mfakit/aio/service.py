@@ -652,27 +652,40 @@ class AsyncMFA(AsyncDriver):
         return await self._run(operations.open_account(self._env, parse_account_id(account_id)))
 
     async def reset(
-        self, account_id: str, *, actor: str, reason: str, reenroll: bool = False
+        self,
+        account_id: str,
+        *,
+        actor: str,
+        reason: str,
+        reenroll: bool = False,
+        force: bool = False,
     ) -> str:
         """Take two-step off an account as its operator, after checking who asks.
-
-        Works on a record that no longer opens, too (its key lost, the document torn).
 
         Args:
             account_id: As everywhere.
             actor: Who does it, 1-64 characters.
             reason: Why, 1-200 characters; kept in the history.
             reenroll: The next sign-in must set two-step up again.
+            force: Also throw away a record that no longer opens (its key lost, the document torn).
+                Check realm and keys first: with a wrong one, no record opens.
 
         Returns:
             The new epoch; every session has ended.
 
         Raises:
+            AvailabilityError: `reenroll` where policy lets nobody enrol; nothing was changed.
+            RecordIntegrityError, KeyUnavailableError: The record does not open; nothing was changed.
+                Check realm and keys, restore the record, or pass `force=True`.
             UnavailableError: Try again later.
         """
         by = parse_authority(actor, reason)
         account_id = parse_account_id(account_id)
-        return await self._run(operations.reset(self._env, account_id, by, reenroll=reenroll))
+        return await self._run(
+            operations.reset(
+                self._env, account_id, by, reenroll=reenroll is True, force=force is True
+            )
+        )
 
     async def reset_group(
         self,
@@ -724,16 +737,32 @@ class AsyncMFA(AsyncDriver):
         """
         return await self._run(operations.password_changed(self._env, parse_account_id(account_id)))
 
-    async def forget(self, account_id: str, *, actor: str, reason: str) -> bool:
-        """Delete the account's record, when the mailbox is deleted; True if there was one.
+    async def forget(
+        self, account_id: str, *, actor: str, reason: str, force: bool = False, purge: bool = False
+    ) -> bool:
+        """Erase the account's record, when the mailbox is deleted; True if there was one.
 
-        The platform must end the account's sessions itself. Works on a record that no longer opens.
+        A row with a new epoch alone stays, so no session of this owner is current for the id's next
+        owner. The platform must end the account's web and mail sessions itself.
+
+        Args:
+            account_id: As everywhere.
+            actor: Who does it, 1-64 characters.
+            reason: Why, 1-200 characters; in the event only.
+            force: Also erase a record that no longer opens (its key lost, the document torn). Check
+                realm and keys first: with a wrong one, no record opens.
+            purge: Delete the row, too. Only once every session of the account has ended.
 
         Raises:
+            RecordIntegrityError, KeyUnavailableError: The record does not open; nothing was changed.
+                Check realm and keys, or pass `force=True`.
             UnavailableError: Try again later; calling twice does no harm.
         """
         by = parse_authority(actor, reason)
-        return await self._run(operations.forget(self._env, parse_account_id(account_id), by))
+        account_id = parse_account_id(account_id)
+        return await self._run(
+            operations.forget(self._env, account_id, by, force=force is True, purge=purge is True)
+        )
 
     async def import_authenticator(
         self,
@@ -784,7 +813,7 @@ class AsyncMFA(AsyncDriver):
         """
         page = await self._scan(cursor, limit, prefix)
         return AccountPage(
-            accounts=tuple(map(views.account_summary, page.records)), cursor=page.cursor
+            accounts=views.account_summaries(tuple(page.records)), cursor=page.cursor
         )
 
     async def rotate_keys(self, *, cursor: str | None = None, limit: int = 500) -> MaintenancePage:

@@ -15,7 +15,7 @@ from mfakit.arguments import Authority
 from mfakit.core import factors, passcode, recovery
 from mfakit.core.decision import NO_FAILURES, Case, Decision, note
 from mfakit.core.devices import find_device
-from mfakit.core.encoding import parse_digits
+from mfakit.core.encoding import generate_id, parse_digits
 from mfakit.core.enrollment import added, check_new_authenticator
 from mfakit.core.guards import check_change
 from mfakit.core.lifecycle import Ability, Event, next_state
@@ -24,7 +24,7 @@ from mfakit.core.sealing import Proof
 from mfakit.core.secret import Secret
 from mfakit.core.throttle import cleared
 from mfakit.core.totp import time_step
-from mfakit.events import AuditEvent, EventKind
+from mfakit.events import EventKind
 from mfakit.provisioning import ImportedSecret
 from mfakit.results import AuthenticatorAdded
 
@@ -44,32 +44,39 @@ _REVOKED = {PASSCODES: EventKind.PASSCODE_REVOKED, DEVICES: EventKind.DEVICE_REV
 
 def decide_open_account(case: Case) -> Decision[bool]:
     """Make the account's record; answers whether it was new."""
-    if case.record.revision > 0:
+    record = case.record
+    if record.revision > 0 and not record.forgotten:
         return case.answer(False)
-    return case.write(lambda _: True, note(EventKind.ACCOUNT_OPENED))
+    # SECURITY: an epoch of its own, or a session of the id's earlier owner would be current again.
+    changes = {"epoch": generate_id(case.vault.random), "epoch_is_first": False, "forgotten": False}
+    return case.write(lambda _: True, note(EventKind.ACCOUNT_OPENED), **changes)
 
 
 def decide_reset(case: Case, by: Authority, *, reenroll: bool) -> Decision[str]:
     """Take two-step off an account as its operator; answers the new epoch."""
-    changes = case.move(Event.RESET) | NO_FAILURES | {"reenroll": bool(reenroll)}
+    if reenroll and not case.policy.available:  # nobody could follow
+        return case.refuse(errors.AvailabilityError())
+    changes = case.move(Event.RESET) | NO_FAILURES | {"reenroll": reenroll}
     return case.write(lambda new: new.epoch, note(EventKind.RESET, **asdict(by)), **changes)
 
 
 def decide_group_reset(
     case: Case, by: Authority, enrolled_before: int | None, *, reenroll: bool
-) -> Decision[bool]:
+) -> Decision[Any]:
     """Reset an account of a group unless it is off or enrolled later; answers whether it was due."""
     record = case.record
     enrolled_at = record.enrolled_at or 0
     if record.is_off or (enrolled_before is not None and enrolled_at >= enrolled_before):
         return case.answer(False)
     reset = decide_reset(case, by, reenroll=reenroll)
-    return Decision(outcome=True, record=reset.record, events=reset.events)
+    return reset if reset.record is None else replace(reset, outcome=True)
 
 
-def forgotten_events(case: Case, by: Authority) -> tuple[AuditEvent, ...]:
-    """Return the events of a record that is deleted, which may be one that does not open."""
-    return case.answer(None, note(EventKind.FORGOTTEN, **asdict(by))).events
+def decide_forget(case: Case, by: Authority) -> Decision[None]:
+    """Write a record that holds a new epoch alone; the case has a blank one."""
+    forgotten = note(EventKind.FORGOTTEN, **asdict(by))
+    changes = {"epoch_is_first": False, "forgotten": True, "history": ()}
+    return case.write(lambda _: None, forgotten, **changes)
 
 
 def decide_password_changed(case: Case) -> Decision[str]:

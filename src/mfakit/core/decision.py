@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mfakit import errors
 from mfakit.core.encoding import generate_id
-from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, TRANSITIONS, Ability, Event
+from mfakit.core.lifecycle import ALLOWED, OFF, OFFERING, Ability, Event, next_state
 from mfakit.core.record import HISTORY_ENTRIES_MAX, HistoryEntry, Item, Record, Throttle
 from mfakit.core.sealing import Payload, Vault, is_alive
 from mfakit.core.secret import Secret, Value
@@ -133,9 +133,16 @@ class Case(Value, frozen=True, kw_only=True):
         return self.answer(answer(self.record), *notes)
 
     def move(self, event: Event, *, raises_epoch: bool = False) -> dict[str, Any]:
-        """Return the changes that an event makes by itself; a guard has seen that it can happen."""
-        state, rises = TRANSITIONS[self.record.state][event]
-        changes: dict[str, Any] = {"state": state}
+        """Return the changes that an event makes by itself.
+
+        Raises:
+            NotAllowedNowError: The lifecycle has no such event in this state.
+        """
+        found = next_state(self.record.state, event)
+        if found is None:
+            raise errors.NotAllowedNowError
+        state, rises = found
+        changes: dict[str, Any] = {"state": state, "forgotten": False}
         if rises or raises_epoch:
             changes |= {"epoch": generate_id(self.vault.random), "epoch_is_first": False}
             changes |= {"devices": (), "offer": None}
@@ -205,7 +212,7 @@ class Case(Value, frozen=True, kw_only=True):
             for kind, details in notes
             if kind in OWNER_KINDS
         ]
-        if entries:
+        if entries and "history" not in changes:
             changes["history"] = (*old.history, *entries)[-HISTORY_ENTRIES_MAX:]
         return replace(old, **changes)
 

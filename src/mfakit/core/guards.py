@@ -78,6 +78,14 @@ def _not_after(part: Any, name: str, now: int) -> Any:
 # ---------------------------------------------------------------------------------- guards
 
 
+def check_known(case: Case) -> errors.MFAKitError | None:
+    """Return the error of an account without a record, where every account has been opened."""
+    is_missing = case.record.revision == 0 or case.record.forgotten
+    # SECURITY: a lost row must not mean "two-step is off".
+    is_refused = is_missing and case.policy.unknown_account == "refuse"
+    return errors.UnknownAccountError() if is_refused else None
+
+
 def is_required_now(case: Case) -> bool:
     """Say whether sign-in without a second factor is over."""
     deadline = case.policy.required_from_seconds

@@ -129,6 +129,7 @@ class Record(Part, frozen=True):
 
     `revision` counts the writes from a random start; 0 is a record that is not stored yet.
     `epoch_is_first` says that the epoch never rose, so sessions begun before the record go on.
+    `forgotten` marks all that `forget` leaves: an epoch that no session of an earlier owner has.
     """
 
     account_id: Text
@@ -150,6 +151,7 @@ class Record(Part, frozen=True):
     failed_since_last: Count = 0
     password_suspect: bool = False
     reenroll: bool = False
+    forgotten: bool = False
     spent_challenges: tuple[tuple[Id, Seconds], ...] = ()
     challenge_floor: Seconds = 0
     last_login_at: Seconds | None = None

@@ -19,6 +19,7 @@ STATES = (
     ("enrolled_offer", _("On, set-up of another authenticator begun")),
     ("locked", _("Locked after wrong codes")),
     ("locked_offer", _("Locked after wrong codes, set-up begun")),
+    ("forgotten", _("Forgotten")),
 )
 
 

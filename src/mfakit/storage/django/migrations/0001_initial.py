@@ -35,6 +35,7 @@ class Migration(migrations.Migration):
                             ("enrolled_offer", "On, set-up of another authenticator begun"),
                             ("locked", "Locked after wrong codes"),
                             ("locked_offer", "Locked after wrong codes, set-up begun"),
+                            ("forgotten", "Forgotten"),
                         ],
                         max_length=32,
                         verbose_name="state",
