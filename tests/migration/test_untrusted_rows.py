@@ -419,9 +419,7 @@ def test_a_label_that_looks_like_a_key_is_left_out(platform: Platform, tmp_path:
 def test_names_are_names(platform: Platform, tmp_path: Path, account_id: str) -> None:
     """Addresses, words, UUIDs, ULIDs, numbers and DNs are taken, and shown."""
     write_csv(tmp_path / "source", account_id, KEY[:10])
-    done = run(
-        "import", "csv", "source", *AUTHORITY, "--allow-weak", "--json", *platform.options
-    )
+    done = run("import", "csv", "source", *AUTHORITY, "--allow-weak", "--json", *platform.options)
     assert json.loads(done.stdout)["weak"] == [account_id]
 
 

@@ -31,6 +31,7 @@ from mfakit.errors import (
     UnavailableError,
 )
 from mfakit.hashing import Argon2Hasher
+from mfakit.migration.names import without_secrets
 from mfakit.policy import Policy
 from mfakit.service import MFA
 from mfakit.storage import Store, StoredRecord
@@ -94,7 +95,9 @@ def doctor(
     except MFAKitError as error:
         findings.append(
             _problem(
-                "set-up", str(error), "Correct it, then run this again: the rest was not seen."
+                "set-up",
+                without_secrets(str(error)),
+                "Correct it, then run this again: the rest was not seen.",
             )
         )
     rows = [(one.what, Text(one.level, _STYLES[one.level]), one.text, one.todo) for one in findings]

@@ -37,6 +37,7 @@ from mfakit.migration import (
     import_row,
     rehearsal_of,
 )
+from mfakit.migration.names import without_secrets
 from mfakit.results import MaintenancePage
 from mfakit.service import MFA
 from mfakit.testing.contract.factory import Named
@@ -305,7 +306,8 @@ def export_accounts(
     For moving to other software, or to another key ring: `mfakit import csv` reads it. Whoever reads
     the file can sign in as anybody: destroy it when you are done.
     """
-    confirm(f"The secrets of all accounts will be in {file} in clear. Go on?", yes=yes)
+    named = without_secrets(file)
+    confirm(f"The secrets of all accounts will be in {named} in clear. Go on?", yes=yes)
     with _opened_for_writing(file) as out:
         writer = csv.writer(out)
         if cursor is None:

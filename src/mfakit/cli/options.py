@@ -30,6 +30,7 @@ __all__ = [
     "OTHER_REALM",
     "Option",
     "TakesItemId",
+    "account_argument",
     "authority_options",
     "confirm",
     "is_terminal",
@@ -79,6 +80,19 @@ class TakesItemId(click.Command):
             for one in args
         ]
         return super().parse_args(ctx, marked)
+
+
+def _account_id(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and value.lstrip().lower().startswith("otpauth"):
+        raise click.UsageError("ACCOUNT is the account's id, not the URI of an authenticator.")
+    return value
+
+
+def account_argument(*, required: bool = True) -> Option:
+    """Return the argument that names an account."""
+    return click.argument("account_id", required=required, callback=_account_id)
 
 
 def _given(context: click.Context, option: click.Parameter, store: str | None) -> str:
@@ -212,11 +226,19 @@ def opened(target: str, keys: Path | None, realm: str) -> Iterator[MFA]:
 
 def _open(target: str) -> Any:
     scheme, is_url, _ = target.partition("://")
+    if not is_url and _FACTORY.fullmatch(target) is None:
+        raise ConfigurationError("--store takes a URL with ://, or MODULE:FACTORY.")
     if not is_url:
         return Named(target)()
     if scheme not in _SCHEMES:
         raise ConfigurationError(f"No store for {scheme}: URLs; give MODULE:FACTORY.")
-    return _SCHEMES[scheme](target)
+    try:
+        return _SCHEMES[scheme](target)
+    except MFAKitError:
+        raise
+    except Exception:
+        # SECURITY: what a driver raises may quote the URL, and that may have a password.
+        raise ConfigurationError("The store of that URL cannot be opened.") from None
 
 
 def _open_sqlite(target: str) -> Store:
@@ -256,6 +278,7 @@ def _open_mariadb(target: str) -> Store:
     return SQLAlchemyStore(engine)
 
 
+_FACTORY = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _NO_DRIVER = "{} not found: pip install 'mfakit[mariadb]'"
 _DRIVERS = {"mariadb": "mariadb+pymysql", "mysql": "mysql+pymysql"}
 _SCHEMES: dict[str, Callable[[str], Store]] = {

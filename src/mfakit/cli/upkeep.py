@@ -17,6 +17,7 @@ from mfakit.cli.options import (
     FAILED,
     INTERRUPTED,
     OTHER_REALM,
+    account_argument,
     authority_options,
     confirm,
     on_a_store,
@@ -174,7 +175,7 @@ def moment(text: str) -> datetime:
 
 
 @click.command()
-@click.argument("account_id", required=False)
+@account_argument(required=False)
 @on_a_store
 @resumable
 @authority_options

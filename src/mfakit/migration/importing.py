@@ -20,9 +20,7 @@ _NOT_OF_THE_ROW = (
     errors.PolicyUnavailableError,
 )
 _HOLDS_SECRET = "Its account or label holds a secret. Are columns swapped?"
-_KEY_LIKE = (
-    "The account id looks like a key. Are columns swapped? If it is an id, say --allow-key-like-ids."
-)
+_KEY_LIKE = "The account id looks like a key. Are columns swapped? If it is an id, say --allow-key-like-ids."
 _WEAK = "The secret has fewer than 128 bits. Say --allow-weak, or have the owner enrol anew."
 
 
