@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mfakit.cli.diagnosis import probe
 from mfakit.cli.options import (
     DONE,
     FAILED,
@@ -203,6 +204,7 @@ def import_accounts(
         passphrase=None if passphrase_file is None else _text_of(passphrase_file),
         **({} if decrypt is None else {"decrypt": Named(decrypt).find()}),
     )
+    _require_opening(mfa)
     names = _Names(one=account, known=None if accounts is None else _known(accounts), prefix=prefix)
     used = mfa if apply else rehearsal_of(mfa)
 
@@ -213,6 +215,13 @@ def import_accounts(
     data, text = count.as_data(is_rehearsal=not apply), count.as_text(is_rehearsal=not apply)
     show(data, text, as_json=as_json)
     return count.exit_status
+
+
+def _require_opening(mfa: MFA) -> None:
+    """Refuse to write what the platform could not open: records under another realm, or other keys."""
+    found = probe(mfa)
+    if found.tried and not found.opened:
+        raise click.ClickException(f"{found.on_many()} Nothing was written.")
 
 
 @frozen
@@ -312,7 +321,7 @@ def export_accounts(
         writer = csv.writer(out)
         if cursor is None:
             writer.writerow(("account_id", "label", "secret_or_uri"))
-        tally = walk(_Exporting(mfa, prefix, writer.writerow), cursor, page_size, "Exporting")
+        tally = walk(mfa, _Exporting(mfa, prefix, writer.writerow), cursor, page_size, "Exporting")
     show(tally.as_data(), tally.as_text(), as_json=as_json) if file != "-" else None
     return tally.exit_status
 

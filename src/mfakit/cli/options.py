@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from mfakit.cli.config import Configuration, configured
-from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError, RecordIntegrityError
+from mfakit.cli.diagnosis import UNOPENED, probe
+from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError
 from mfakit.keyring import KeyRing
 from mfakit.service import MFA
 from mfakit.storage import Store
@@ -27,7 +28,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "INTERRUPTED",
-    "OTHER_REALM",
+    "NOT_OPENED",
     "Option",
     "TakesItemId",
     "account_argument",
@@ -47,12 +48,8 @@ __all__ = [
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 DONE, FAILED, INTERRUPTED = 0, 1, 130  # 130: 128 + SIGINT, as shells report it; 2 is click's
+NOT_OPENED = "The account's record does not open."
 KEYS_VARIABLE = "MFAKIT_KEYS"
-OTHER_REALM = (
-    "First see that --realm is as the platform names it, and that --keys are its own: otherwise no"
-    " record verifies."
-)
-
 
 # One id in 64 begins with a hyphen, as an option does. Until it is an argument it has a space before it.
 _HYPHENATED_ID = re.compile(r"-[A-Za-z0-9_-]{21}", re.ASCII)
@@ -158,7 +155,11 @@ def on_a_store(command: Callable[..., int]) -> Callable[..., None]:
     @wraps(command)
     def run(*, store: str, keys: Path | None, realm: str, **rest: Any) -> int:
         with opened(store, keys, realm) as mfa:
-            return command(mfa=mfa, **rest)
+            try:
+                return command(mfa=mfa, **rest)
+            except UNOPENED as error:
+                found = probe(mfa, besides=rest.get("account_id"))
+                raise click.ClickException(f"{NOT_OPENED} {found.on_one()}") from error
 
     return store_options(run)
 
@@ -176,8 +177,6 @@ def status(command: Callable[..., int]) -> Callable[..., None]:
             raise SystemExit(command(*args, **kwargs))
         except (ConfigurationError, InvalidInputError) as error:
             raise click.UsageError(str(error)) from error
-        except RecordIntegrityError as error:
-            raise click.ClickException(f"{error} {OTHER_REALM}") from error
         except MFAKitError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:

@@ -21,6 +21,9 @@ _NOT_OF_THE_ROW = (
 )
 _HOLDS_SECRET = "Its account or label holds a secret. Are columns swapped?"
 _KEY_LIKE = "The account id looks like a key. Are columns swapped? If it is an id, say --allow-key-like-ids."
+# The error's own text advises to reset, which a wrong realm or key file must not lead to.
+_NOT_OPENED = (errors.RecordIntegrityError, errors.KeyUnavailableError, errors.RecordSchemaError)
+_NOT_OPENED_TEXT = "The account's record does not open with this realm and these keys."
 _WEAK = "The secret has fewer than 128 bits. Say --allow-weak, or have the owner enrol anew."
 
 
@@ -81,6 +84,8 @@ def import_row(
         return Outcome(status="unchanged")
     except _NOT_OF_THE_ROW:
         raise
+    except _NOT_OPENED:
+        return Outcome(status="failed", reason=_NOT_OPENED_TEXT)
     except errors.MFAKitError as error:
         return Outcome(status="failed", reason=str(error))
     return Outcome(status="imported")
