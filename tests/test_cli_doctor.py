@@ -151,7 +151,7 @@ def test_a_record_that_does_not_open_is_a_finding(local: Platform) -> None:
     local.enroll("ann")
     (local.directory / "other").write_text(KeyRing.generate_entry("other"), encoding="utf-8")
     (realm,) = found("doctor", *local.options, "--realm", "web", status=1)["store"]
-    assert realm["text"] == "1 of 1 records tried do not open."
+    assert realm["text"] == "1 of 1 records that were tried do not open."
     assert "Check --realm and --keys" in realm["todo"]
     (key,) = found("doctor", *local.options[:2], "--keys", "other", status=1)["store"]
     assert "ask for: first. Add these first." in key["todo"]

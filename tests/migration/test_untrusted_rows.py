@@ -25,10 +25,13 @@ pytest.importorskip("pskc")
 pytest.importorskip("zxingcpp")
 
 import segno
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cli_world import Platform, on_sqlite, run
 from mfakit.errors import ConfigurationError
 from mfakit.migration import FORMATS, BadRow, Row, Source, import_row, rehearsal_of
+from mfakit.migration.names import could_be_key, holds_secret
 
 KEY = unhexlify("9f3a51c07be24d6688d1f00ab3c47e5512ed9a07")  # 160 bits
 OTHER = unhexlify("e4a1b2059cdd78134f6a2be0915c3d8877aa66f3")
@@ -293,7 +296,7 @@ def test_a_secret_that_stands_for_the_account_too_is_refused(
 
 
 @every_format
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["base32", "spaced", "hex", "base64", "quoted uri"])
 def test_another_key_that_stands_for_the_account_is_refused(
     platform: Platform,
     tmp_path: Path,
@@ -398,6 +401,25 @@ def test_a_label_that_looks_like_a_key_is_left_out(platform: Platform, tmp_path:
         }
     ]
     assert platform.mfa.status("ann").authenticators[0].label == "Authenticator"
+
+
+@given(key=st.binary(min_size=10, max_size=64))
+def test_every_key_is_known_as_one(key: bytes) -> None:
+    """In capitals, in hex, in padded base64; and as the row's own in whatever way it is written."""
+    assert could_be_key(base32(key).rstrip("="))
+    assert could_be_key(key.hex())
+    assert could_be_key(f"ann: {key.hex().upper()}")
+    assert could_be_key(quote(quote(WAYS["uri"](key))))
+    if len(key) % 3:
+        assert could_be_key(b64encode(key).decode())
+    for way, written in WAYS.items():
+        assert holds_secret(written(key), key), way
+
+
+@given(key=st.binary(min_size=10, max_size=64), name=st.from_regex(r"[a-z]{1,7}@[a-z]{1,7}"))
+def test_a_name_does_not_hold_a_key(key: bytes, name: str) -> None:
+    assert not holds_secret(f"{name}.example", key)
+    assert not could_be_key(name)
 
 
 @pytest.mark.parametrize(

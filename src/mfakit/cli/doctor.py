@@ -256,7 +256,7 @@ def _reach(mfa: MFA) -> Finding:
         return _problem("store", str(error), "See that it runs, and that it can be walked.")
     found = probe(mfa)
     if found.opened < found.tried:
-        text = f"{found.tried - found.opened} of {found.tried} records tried do not open."
+        text = f"{found.tried - found.opened} of {found.tried} records that were tried do not open."
         return _problem("store", text, f"{found.on_many()} `mfakit report` lists them all.")
     for account in page.accounts[:_READ]:
         try:

@@ -40,6 +40,11 @@ def _quiet_errors() -> Iterator[None]:
         yield
     except click.exceptions.NoArgsIsHelpError:  # its message is the help
         raise
+    except click.UsageError as error:
+        raise click.UsageError(_quiet(error), error.ctx) from None
     except click.ClickException as error:
-        error.message = without_secrets(_EXTRA_ARGUMENTS.sub(r"\1", error.message))
-        raise
+        raise click.ClickException(_quiet(error)) from None
+
+
+def _quiet(error: click.ClickException) -> str:
+    return without_secrets(_EXTRA_ARGUMENTS.sub(r"\1", error.format_message()))

@@ -20,8 +20,10 @@ HIDDEN = "(not shown)"
 # Of a key in the URI format: the scheme, also in `otpauth-migration:`, or the parameter.
 _URI = re.compile(r"otpauth|secret\s*=", re.IGNORECASE)
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
-_BASE32_OR_HEX = re.compile(r"[a-z2-7]{16,}|[0-9a-f]{20,}", re.IGNORECASE)  # 80 bits
-_BASE64_RUN = re.compile(r"[a-z0-9+/_-]{14,}", re.IGNORECASE)  # 80 bits
+# Each of 80 bits.
+_BASE32 = re.compile(r"[a-z2-7]{16,}", re.IGNORECASE)
+_HEX = re.compile(r"[0-9a-f]{20,}", re.IGNORECASE)
+_BASE64_RUN = re.compile(r"[a-z0-9+/_-]{14,}", re.IGNORECASE)
 _PADDED = re.compile(r"[a-z0-9+/_-]{14,}={1,2}(?![a-z0-9])", re.IGNORECASE)
 _MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9+/])")
 _GROUPS = re.compile(r"[\s:=-]+")
@@ -43,7 +45,7 @@ def could_be_key(text: str) -> bool:
         return True
     rest = _UUID.sub(" ", plain)
     parts = (_GROUPS.sub("", rest), *re.findall(r"[A-Za-z0-9]+", rest))
-    if any(_BASE32_OR_HEX.fullmatch(part) and not _is_word(part) for part in parts):
+    if any(_HEX.fullmatch(part) or _is_base32(part) for part in parts):
         return True
     is_padded = _PADDED.search(rest) is not None
     return is_padded or any(_MIXED.match(run) for run in _BASE64_RUN.findall(rest))
@@ -73,8 +75,9 @@ def _kept(found: re.Match[str]) -> str:
     return f"{quote}{HIDDEN}{quote}"
 
 
-def _is_word(text: str) -> bool:
-    return text.isalpha() and not text.isupper()
+def _is_base32(text: str) -> bool:
+    is_word = text.isalpha() and not text.isupper()
+    return _BASE32.fullmatch(text) is not None and not is_word
 
 
 def _unquoted(text: str) -> str:
