@@ -61,7 +61,8 @@ def test_a_sound_platform_as_a_process(platform: Platform) -> None:
     (platform.directory / "keys").chmod(0o600)
     platform.enroll("ann")
     told = platform.told("doctor", "--scratch-account", "scratch", "--clock", now())
-    assert {one["level"] for one in told["findings"]} == {"ok"}
+    levels = {one["level"] for one in told["findings"] if one["what"] != "hashing"}
+    assert levels == {"ok"}  # how long a hash takes is the machine's
     assert any("promises that were checked" in one["text"] for one in told["findings"])
     left = platform.store.scan(cursor=None, limit=500).records
     assert [row.account_id for row in left] == ["ann"]
@@ -151,9 +152,10 @@ def test_a_record_that_does_not_open_is_a_finding(local: Platform) -> None:
     local.enroll("ann")
     (local.directory / "other").write_text(KeyRing.generate_entry("other"), encoding="utf-8")
     (realm,) = found("doctor", *local.options, "--realm", "web", status=1)["store"]
-    assert "--realm is as the platform names it" in realm["todo"]
+    assert realm["text"] == "1 of 1 records that were tried do not open."
+    assert "Check --realm and --keys" in realm["todo"]
     (key,) = found("doctor", *local.options[:2], "--keys", "other", status=1)["store"]
-    assert "A key is missing" in key["text"]
+    assert "ask for: first. Add these first." in key["todo"]
     config = local.directory / "mfakit.toml"
     config.write_text('[policy]\nunknown_account = "refuse"\n')
     assert levels(found("--config", str(config), "doctor", *local.options))["store"] == ["ok"]

@@ -363,7 +363,7 @@ def test_another_realm_opens_nothing(platform: Platform) -> None:
     for command in ("status", "ann"), ("report",), ("keys", "rotate"):
         done = run(*command, *ROTATE[2:], "--realm", "web")
         assert done.exit_code == 1
-        assert "see that --realm is as the platform names it" in " ".join(done.output.split())
+        assert "Check --realm and --keys" in " ".join(done.output.split())
 
 
 # ------------------------------------------------------------------------------------------ helpers

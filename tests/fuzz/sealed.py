@@ -132,7 +132,11 @@ def document() -> Target:
 
 def _reset(ann: Platform) -> None:
     """Take two-step off, whatever stands there; only what a newer mfakit wrote is left alone."""
-    if attempt(lambda: ann.mfa.reset(ANN, actor="operator", reason="fuzz"), RecordSchemaError):
+
+    def reset() -> str:
+        return ann.mfa.reset(ANN, actor="operator", reason="fuzz", force=True)
+
+    if attempt(reset, RecordSchemaError):
         assert not ann.mfa.status(ANN).is_on
 
 

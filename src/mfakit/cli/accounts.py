@@ -13,8 +13,8 @@ from rich.console import RenderableType
 from mfakit.cli.options import (
     DONE,
     FAILED,
-    Option,
     TakesItemId,
+    account_argument,
     confirm,
     is_terminal,
     item_id_argument,
@@ -28,14 +28,11 @@ from mfakit.service import MFA
 
 __all__ = ["devices", "passcodes", "status", "verify"]
 
-account_argument: Option = click.argument("account_id")
-
-
 # ---------------------------------------------------------------------------------------------- status
 
 
 @click.command()
-@account_argument
+@account_argument()
 @on_a_store
 @click.option("--history", "with_history", is_flag=True, help="The last lifecycle changes, too.")
 def status(*, mfa: MFA, account_id: str, with_history: bool, as_json: bool) -> int:
@@ -93,7 +90,7 @@ def _required(found: Status) -> str:
 
 
 @click.command()
-@account_argument
+@account_argument()
 @on_a_store
 @click.option(
     "--method",
@@ -139,7 +136,7 @@ def passcodes() -> None:
 
 
 @passcodes.command("list")
-@account_argument
+@account_argument()
 @on_a_store
 def list_passcodes(*, mfa: MFA, account_id: str, as_json: bool) -> int:
     """List an account's application passcodes."""
@@ -149,7 +146,7 @@ def list_passcodes(*, mfa: MFA, account_id: str, as_json: bool) -> int:
 
 
 @passcodes.command("revoke", cls=TakesItemId)
-@account_argument
+@account_argument()
 @item_id_argument("passcode_id")
 @on_a_store
 @click.option("--all", "every", is_flag=True, help="All of the account.")
@@ -172,7 +169,7 @@ def devices() -> None:
 
 
 @devices.command("list")
-@account_argument
+@account_argument()
 @on_a_store
 def list_devices(*, mfa: MFA, account_id: str, as_json: bool) -> int:
     """List an account's trusted devices."""
@@ -182,7 +179,7 @@ def list_devices(*, mfa: MFA, account_id: str, as_json: bool) -> int:
 
 
 @devices.command("revoke", cls=TakesItemId)
-@account_argument
+@account_argument()
 @item_id_argument("device_id")
 @on_a_store
 @click.option("--all", "every", is_flag=True, help="All of the account.")

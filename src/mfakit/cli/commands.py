@@ -19,6 +19,7 @@ from mfakit.cli.files import DemoFiles
 from mfakit.cli.keys import keys
 from mfakit.cli.moving import export_accounts, import_accounts
 from mfakit.cli.options import INTERRUPTED
+from mfakit.cli.quiet import QuietGroup
 from mfakit.cli.report import report
 from mfakit.cli.serve_auth import serve_auth
 from mfakit.cli.upkeep import reset
@@ -27,7 +28,7 @@ from mfakit.errors import ConfigurationError
 __all__ = ["commands"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=QuietGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mfakit")
 @click.option(
     "--config",

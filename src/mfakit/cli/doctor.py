@@ -18,19 +18,15 @@ import click
 from attrs import asdict, frozen
 from rich.text import Text
 
-from mfakit.cli.options import DONE, FAILED, OTHER_REALM, opened, store_options
+from mfakit.cli.diagnosis import probe
+from mfakit.cli.options import DONE, FAILED, opened, store_options
 from mfakit.cli.options import status as ends_with_status
 from mfakit.cli.output import show, table
 from mfakit.cli.upkeep import moment
 from mfakit.core.secret import Secret
-from mfakit.errors import (
-    InvalidInputError,
-    KeyUnavailableError,
-    MFAKitError,
-    RecordIntegrityError,
-    UnavailableError,
-)
+from mfakit.errors import InvalidInputError, MFAKitError, UnavailableError
 from mfakit.hashing import Argon2Hasher
+from mfakit.migration.names import without_secrets
 from mfakit.policy import Policy
 from mfakit.service import MFA
 from mfakit.storage import Store, StoredRecord
@@ -43,7 +39,7 @@ __all__ = ["doctor"]
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 _CLOCK_WARNING_SECONDS, _CLOCK_PROBLEM_SECONDS = 2, 15
 _SLOW_HASH_SECONDS = 0.5
-_OPENED = 20  # records: enough to meet a wrong realm or a missing key
+_READ = 20  # accounts: enough to meet a policy that cannot be read
 _RANDOM_BYTES_LEAST = 20  # of 32 random bytes some 30 differ; fewer than 20 in one of 10^12 keys
 _SEMANTICS = (*check_names(RowChecks), "one_creator_wins", "one_replacer_wins", "one_deleter_wins")
 
@@ -94,7 +90,9 @@ def doctor(
     except MFAKitError as error:
         findings.append(
             _problem(
-                "set-up", str(error), "Correct it, then run this again: the rest was not seen."
+                "set-up",
+                without_secrets(str(error)),
+                "Correct it, then run this again: the rest was not seen.",
             )
         )
     rows = [(one.what, Text(one.level, _STYLES[one.level]), one.text, one.todo) for one in findings]
@@ -256,11 +254,13 @@ def _reach(mfa: MFA) -> Finding:
         page = mfa.accounts(limit=500)
     except UnavailableError as error:
         return _problem("store", str(error), "See that it runs, and that it can be walked.")
-    for account in page.accounts[:_OPENED]:
+    found = probe(mfa)
+    if found.opened < found.tried:
+        text = f"{found.tried - found.opened} of {found.tried} records that were tried do not open."
+        return _problem("store", text, f"{found.on_many()} `mfakit report` lists them all.")
+    for account in page.accounts[:_READ]:
         try:
             mfa.status(account.account_id)
-        except (KeyUnavailableError, RecordIntegrityError) as error:
-            return _problem("store", str(error), f"{OTHER_REALM} `mfakit report` lists them all.")
         except UnavailableError as error:
             return _problem("store", str(error), "See `mfakit report`.")
     states = Counter(account.state for account in page.accounts)

@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mfakit.cli.diagnosis import probe
 from mfakit.cli.options import (
     DONE,
     FAILED,
@@ -37,6 +38,7 @@ from mfakit.migration import (
     import_row,
     rehearsal_of,
 )
+from mfakit.migration.names import without_secrets
 from mfakit.results import MaintenancePage
 from mfakit.service import MFA
 from mfakit.testing.contract.factory import Named
@@ -142,6 +144,11 @@ def _formats_text() -> str:
 @authority_options
 @click.option("--apply", is_flag=True, help="Write.")
 @click.option("--allow-weak", is_flag=True, help="Take secrets of 80-127 bits, too.")
+@click.option(
+    "--allow-key-like-ids",
+    is_flag=True,
+    help="Take account ids that look like keys in base32, hex or base64, too; they are not shown.",
+)
 @click.option("--account", metavar="ID", help="Every row is of this account.")
 @click.option(
     "--accounts",
@@ -197,6 +204,7 @@ def import_accounts(
         passphrase=None if passphrase_file is None else _text_of(passphrase_file),
         **({} if decrypt is None else {"decrypt": Named(decrypt).find()}),
     )
+    _require_opening(mfa)
     names = _Names(one=account, known=None if accounts is None else _known(accounts), prefix=prefix)
     used = mfa if apply else rehearsal_of(mfa)
 
@@ -207,6 +215,13 @@ def import_accounts(
     data, text = count.as_data(is_rehearsal=not apply), count.as_text(is_rehearsal=not apply)
     show(data, text, as_json=as_json)
     return count.exit_status
+
+
+def _require_opening(mfa: MFA) -> None:
+    """Refuse to write what the platform could not open: records under another realm, or other keys."""
+    found = probe(mfa)
+    if found.tried and not found.opened:
+        raise click.ClickException(f"{found.on_many()} Nothing was written.")
 
 
 @frozen
@@ -225,15 +240,16 @@ class _Step:
             return
         account_id = self.names.account_id(row)
         if account_id is None:
-            count.failed.append((row.source, row.account, "No such name in --accounts."))
+            name = row.shown(row.account)
+            count.failed.append((row.source, name, "No such name in --accounts."))
             return
         outcome = self.do(row, account_id)
         if outcome.status == "failed":
-            count.failed.append((row.source, account_id, outcome.reason))
+            count.failed.append((row.source, row.shown(account_id), outcome.reason))
             return
         count.imported += outcome.status == "imported"
         count.unchanged += outcome.status == "unchanged"
-        count.weak += [account_id] if row.is_weak else []
+        count.weak += [row.shown(account_id) or row.source] if row.is_weak else []
 
 
 def _run(rows: Iterator[Row | BadRow], from_row: int, step: _Step) -> Count:
@@ -259,7 +275,10 @@ def _run(rows: Iterator[Row | BadRow], from_row: int, step: _Step) -> Count:
 
 
 def _text_of(path: Path) -> str:
-    return Source(place=str(path)).text().strip()
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError("--passphrase-file cannot be read as text.") from None
 
 
 def _known(path: Path) -> dict[str, str]:
@@ -268,8 +287,8 @@ def _known(path: Path) -> dict[str, str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
         return {name.strip(): account_id.strip() for name, account_id in rows}
-    except (OSError, UnicodeDecodeError, ValueError):
-        raise ConfigurationError(f"{path} must have two columns in each line.") from None
+    except (OSError, ValueError, csv.Error):
+        raise ConfigurationError("--accounts must have two columns in each line.") from None
 
 
 # ---------------------------------------------------------------------------------------------- export
@@ -296,12 +315,13 @@ def export_accounts(
     For moving to other software, or to another key ring: `mfakit import csv` reads it. Whoever reads
     the file can sign in as anybody: destroy it when you are done.
     """
-    confirm(f"The secrets of all accounts will be in {file} in clear. Go on?", yes=yes)
+    named = without_secrets(file)
+    confirm(f"The secrets of all accounts will be in {named} in clear. Go on?", yes=yes)
     with _opened_for_writing(file) as out:
         writer = csv.writer(out)
         if cursor is None:
             writer.writerow(("account_id", "label", "secret_or_uri"))
-        tally = walk(_Exporting(mfa, prefix, writer.writerow), cursor, page_size, "Exporting")
+        tally = walk(mfa, _Exporting(mfa, prefix, writer.writerow), cursor, page_size, "Exporting")
     show(tally.as_data(), tally.as_text(), as_json=as_json) if file != "-" else None
     return tally.exit_status
 

@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from mfakit.cli.config import Configuration, configured
-from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError, RecordIntegrityError
+from mfakit.cli.diagnosis import UNOPENED, probe
+from mfakit.errors import ConfigurationError, InvalidInputError, MFAKitError
 from mfakit.keyring import KeyRing
 from mfakit.service import MFA
 from mfakit.storage import Store
@@ -27,9 +28,10 @@ __all__ = [
     "DONE",
     "FAILED",
     "INTERRUPTED",
-    "OTHER_REALM",
+    "NOT_OPENED",
     "Option",
     "TakesItemId",
+    "account_argument",
     "authority_options",
     "confirm",
     "is_terminal",
@@ -46,12 +48,8 @@ __all__ = [
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 DONE, FAILED, INTERRUPTED = 0, 1, 130  # 130: 128 + SIGINT, as shells report it; 2 is click's
+NOT_OPENED = "The account's record does not open."
 KEYS_VARIABLE = "MFAKIT_KEYS"
-OTHER_REALM = (
-    "First see that --realm is as the platform names it, and that --keys are its own: otherwise no"
-    " record verifies."
-)
-
 
 # One id in 64 begins with a hyphen, as an option does. Until it is an argument it has a space before it.
 _HYPHENATED_ID = re.compile(r"-[A-Za-z0-9_-]{21}", re.ASCII)
@@ -79,6 +77,19 @@ class TakesItemId(click.Command):
             for one in args
         ]
         return super().parse_args(ctx, marked)
+
+
+def _account_id(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and value.lstrip().lower().startswith("otpauth"):
+        raise click.UsageError("ACCOUNT is the account's id, not the URI of an authenticator.")
+    return value
+
+
+def account_argument(*, required: bool = True) -> Option:
+    """Return the argument that names an account."""
+    return click.argument("account_id", required=required, callback=_account_id)
 
 
 def _given(context: click.Context, option: click.Parameter, store: str | None) -> str:
@@ -144,7 +155,11 @@ def on_a_store(command: Callable[..., int]) -> Callable[..., None]:
     @wraps(command)
     def run(*, store: str, keys: Path | None, realm: str, **rest: Any) -> int:
         with opened(store, keys, realm) as mfa:
-            return command(mfa=mfa, **rest)
+            try:
+                return command(mfa=mfa, **rest)
+            except UNOPENED as error:
+                found = probe(mfa, besides=rest.get("account_id"))
+                raise click.ClickException(f"{NOT_OPENED} {found.on_one()}") from error
 
     return store_options(run)
 
@@ -162,8 +177,6 @@ def status(command: Callable[..., int]) -> Callable[..., None]:
             raise SystemExit(command(*args, **kwargs))
         except (ConfigurationError, InvalidInputError) as error:
             raise click.UsageError(str(error)) from error
-        except RecordIntegrityError as error:
-            raise click.ClickException(f"{error} {OTHER_REALM}") from error
         except MFAKitError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
@@ -212,11 +225,19 @@ def opened(target: str, keys: Path | None, realm: str) -> Iterator[MFA]:
 
 def _open(target: str) -> Any:
     scheme, is_url, _ = target.partition("://")
+    if not is_url and _FACTORY.fullmatch(target) is None:
+        raise ConfigurationError("--store takes a URL with ://, or MODULE:FACTORY.")
     if not is_url:
         return Named(target)()
     if scheme not in _SCHEMES:
         raise ConfigurationError(f"No store for {scheme}: URLs; give MODULE:FACTORY.")
-    return _SCHEMES[scheme](target)
+    try:
+        return _SCHEMES[scheme](target)
+    except MFAKitError:
+        raise
+    except Exception:
+        # SECURITY: what a driver raises may quote the URL, and that may have a password.
+        raise ConfigurationError("The store of that URL cannot be opened.") from None
 
 
 def _open_sqlite(target: str) -> Store:
@@ -256,6 +277,7 @@ def _open_mariadb(target: str) -> Store:
     return SQLAlchemyStore(engine)
 
 
+_FACTORY = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _NO_DRIVER = "{} not found: pip install 'mfakit[mariadb]'"
 _DRIVERS = {"mariadb": "mariadb+pymysql", "mysql": "mysql+pymysql"}
 _SCHEMES: dict[str, Callable[[str], Store]] = {

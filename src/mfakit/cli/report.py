@@ -89,7 +89,7 @@ def report(
     rows: list[Row] = []
     stale_before = datetime.now(UTC) - timedelta(days=stale_days)
     reading = _Reading(mfa, prefix, stale_before, rows)
-    tally = walk(reading.page, cursor, page_size, "Reading")
+    tally = walk(mfa, reading.page, cursor, page_size, "Reading")
     counts = {name: sum(map(is_in, rows)) for name, is_in in _GROUPS.items()}
     listed = [row for row in rows if not groups or any(_GROUPS[one](row) for one in groups)]
     keys = Counter(key_id for row in rows for key_id in row.key_ids)
@@ -213,4 +213,4 @@ def _text(
     yield ", ".join(f"{count:,} {name}" for name, count in counts.items()) + "."
     met = ", ".join(f"{one} ({count:,})" for one, count in sorted(keys.items()))
     yield printable(f"Key ids in use: {met or 'none'}.")
-    yield from tally.as_text("Restore or reset these: they cannot sign in.")
+    yield from tally.as_text("Run it again for these: they could not be read now.")

@@ -8,17 +8,21 @@ from shlex import quote
 from typing import Any
 
 import click
-from attrs import define, field
+from attrs import define, field, frozen
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mfakit.arguments import parse_account_id
+from mfakit.cli.diagnosis import Diagnosis, diagnose, opening_error, probe
 from mfakit.cli.options import (
     DONE,
     FAILED,
     INTERRUPTED,
-    OTHER_REALM,
+    NOT_OPENED,
+    account_argument,
     authority_options,
     confirm,
+    is_terminal,
     on_a_store,
     yes_option,
 )
@@ -27,8 +31,7 @@ from mfakit.errors import (
     ConfigurationError,
     InvalidInputError,
     MFAKitError,
-    RecordIntegrityError,
-    UnavailableError,
+    RecordSchemaError,
     UnknownAccountError,
 )
 from mfakit.results import MaintenancePage
@@ -48,11 +51,13 @@ class Tally:
     Attributes:
         cursor: Of the next page; None before the first and after the last.
         status: "complete", "stopped" (the store failed) or "interrupted".
+        diagnosis: Why records did not open; None if each did.
     """
 
     cursor: str | None
     status: str = "interrupted"
     reason: str = ""
+    diagnosis: Diagnosis | None = None
     done: int = 0
     unchanged: int = 0
     failed: list[tuple[str, str]] = field(factory=list)
@@ -86,25 +91,27 @@ class Tally:
             "done": self.done,
             "unchanged": self.unchanged,
             "failed": [{"account_id": one, "code": code} for one, code in self.failed],
+            "diagnosis": self.diagnosis and self.diagnosis.as_data(),
             "key_ids": sorted(self.key_ids),
             "cursor": self.cursor,
         }
 
     def as_text(self, again: str = _AGAIN) -> Iterator[RenderableType]:
-        """The same for people; `again` says what to do about accounts that failed."""
+        """The same for people; `again` says what to do about accounts that failed for a while."""
         yield printable(f"{self.status.capitalize()}: {self.counts}.")
         if self.failed:
             yield table(("account", "failed by"), self.failed)
-            yield again
-        if any(code == RecordIntegrityError.code for _, code in self.failed):
-            yield OTHER_REALM
+            yield again if self.diagnosis is None else printable(self.diagnosis.on_many())
         if self.status != "complete":
             again = "the same command" if self.cursor is None else f"--cursor={quote(self.cursor)}"
             yield printable(f"{self.reason} Go on with {again}")
 
 
-def walk(step: Step, cursor: str | None, page_size: int, what: str) -> Tally:
-    """Call a step until its last page, showing how far it is; stop at the first page that fails."""
+def walk(mfa: MFA, step: Step, cursor: str | None, page_size: int, what: str) -> Tally:
+    """Call a step until its last page, showing how far it is; stop at the first page that fails.
+
+    Records that did not open are diagnosed by those that did.
+    """
     tally = Tally(cursor=cursor)
     console = Console(stderr=True)
     columns = (TextColumn(_PAGE), BarColumn(pulse_style="cyan"), TimeElapsedColumn())
@@ -122,6 +129,7 @@ def walk(step: Step, cursor: str | None, page_size: int, what: str) -> Tally:
             tally.status, tally.reason = "stopped", error.text
         except KeyboardInterrupt:
             tally.reason = "Nothing is lost."
+    tally.diagnosis = diagnose(mfa, tally.failed, opened=tally.done + tally.unchanged)
     return tally
 
 
@@ -146,7 +154,7 @@ def keys() -> None:
 def rotate(*, mfa: MFA, cursor: str | None, page_size: int, as_json: bool) -> int:
     """Seal every account anew under the newest key. Safe beside sign-ins, and to repeat."""
     tally = walk(
-        lambda at, size: mfa.rotate_keys(cursor=at, limit=size), cursor, page_size, "Rotating"
+        mfa, lambda at, size: mfa.rotate_keys(cursor=at, limit=size), cursor, page_size, "Rotating"
     )
     show(tally.as_data(), (*tally.as_text(), _keys_text(tally)), as_json=as_json)
     return tally.exit_status
@@ -174,7 +182,7 @@ def moment(text: str) -> datetime:
 
 
 @click.command()
-@click.argument("account_id", required=False)
+@account_argument(required=False)
 @on_a_store
 @resumable
 @authority_options
@@ -189,21 +197,44 @@ def moment(text: str) -> datetime:
 )
 @click.option("--prefix", default="", help="Of a group: only accounts whose ids begin so.")
 @click.option("--reenroll", is_flag=True, help="The next sign-in must set two-step up again.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Of one account: throw its record away if it does not open, and other records do.",
+)
+@click.option(
+    "--keys-are-lost",
+    is_flag=True,
+    help="With --force: throw it away although most other records do not open either. With a wrong"
+    " realm or key file, that destroys what is sound.",
+)
 def reset(
-    *, account_id: str | None, before: datetime | None, prefix: str, yes: bool, **rest: Any
+    *,
+    account_id: str | None,
+    before: datetime | None,
+    prefix: str,
+    yes: bool,
+    force: bool,
+    keys_are_lost: bool,
+    **rest: Any,
 ) -> int:
     """Take two-step verification off one account, or off a group, at once.
 
     Check first who asks: whoever has the password signs in with nothing more from then on. Repeating
-    it does no harm.
+    it does no harm. A record that does not open is left alone, unless --force is given.
     """
     if (account_id is None) == (before is None):
         raise click.UsageError("Name an account, or a group by --group-before.")
+    if keys_are_lost and not force:
+        raise click.UsageError("--keys-are-lost goes with --force.")
     if account_id is not None:
-        confirm(_WHAT_GOES.format("account", repr(account_id)), yes=yes)
         wanted = ("mfa", "actor", "reason", "reenroll", "as_json")
-        return _reset_one(account_id, **{name: rest[name] for name in wanted})
+        only = {name: rest[name] for name in wanted}
+        asking = _Asking(yes=yes, force=force, keys_are_lost=keys_are_lost)
+        return _reset_one(account_id, asking, **only)
     assert before is not None
+    if force:
+        raise click.UsageError("--force is for one account: name it.")
     which = f"account that begins with {prefix!r} and" if prefix else "account that"
     confirm(_WHAT_GOES.format("every", f"{which} enrolled before {before.isoformat()}"), yes=yes)
     return _reset_group(before, prefix, **rest)
@@ -214,28 +245,77 @@ _WHAT_GOES = (
 )
 
 
+@frozen(kw_only=True)
+class _Asking:
+    """What the operator agreed to on the command line."""
+
+    yes: bool
+    force: bool
+    keys_are_lost: bool
+
+
 def _reset_one(
-    account_id: str, *, mfa: MFA, actor: str, reason: str, reenroll: bool, as_json: bool
+    account_id: str,
+    asking: _Asking,
+    *,
+    mfa: MFA,
+    actor: str,
+    reason: str,
+    reenroll: bool,
+    as_json: bool,
 ) -> int:
-    if not _is_known(mfa, account_id):
-        click.echo(_NO_RECORD, err=True)
-    mfa.reset(account_id, actor=actor, reason=reason, reenroll=reenroll)
+    error = opening_error(mfa, parse_account_id(account_id))
+    if isinstance(error, UnknownAccountError):
+        return _refused(account_id, error, _NO_RECORD, None, as_json=as_json)
+    found = None if error is None else probe(mfa, besides=account_id)
+    if error is not None and found is not None:
+        refusal = _refusal(account_id, asking, error, found)
+        if refusal is not None:
+            return _refused(account_id, error, refusal, found, as_json=as_json)
+    confirm(_WHAT_GOES.format("account", repr(account_id)), yes=asking.yes)
+    force = error is not None
+    mfa.reset(account_id, actor=actor, reason=reason, reenroll=reenroll, force=force)
     state = mfa.status(account_id).state
     told = printable(f"{account_id}: reset. Two-step verification is off; every session has ended.")
-    show({"account_id": account_id, "state": state}, [told], as_json=as_json)
+    show({"account_id": account_id, "state": state, "code": None}, [told], as_json=as_json)
     return DONE
 
 
-_NO_RECORD = "There was no record of this account. Is that its id, and not its address?"
+_NO_RECORD = "There is no record of this account. Is that its id, and not its address?"
+_LOST = (
+    " If the keys are lost for good, and so is every backup of them, add --keys-are-lost: that throws"
+    " the record away."
+)
 
 
-def _is_known(mfa: MFA, account_id: str) -> bool:
-    try:
-        return bool(mfa.status(account_id).key_ids)
-    except UnknownAccountError:
+def _refusal(account_id: str, asking: _Asking, error: MFAKitError, found: Diagnosis) -> str | None:
+    """Return why a record that does not open is not thrown away, None if it is to be."""
+    advice = f"{NOT_OPENED} {found.on_one()}"
+    if isinstance(error, RecordSchemaError) or not asking.force:
+        return advice
+    # SECURITY: with a wrong realm or key file, --force would destroy one sound record after another.
+    if not found.is_widespread or asking.keys_are_lost:
+        return None
+    return None if _is_typed(account_id, advice) else advice + _LOST
+
+
+def _is_typed(account_id: str, advice: str) -> bool:
+    """Ask for the id, at a terminal: a yes is given too easily."""
+    if not is_terminal():
         return False
-    except UnavailableError:
-        return True  # a record that does not open
+    click.echo(advice, err=True)
+    question = "To throw the record away all the same, type the account's id"
+    return bool(click.prompt(question, default="", show_default=False, err=True) == account_id)
+
+
+def _refused(
+    account_id: str, error: MFAKitError, text: str, found: Diagnosis | None, *, as_json: bool
+) -> int:
+    if not as_json:
+        raise click.ClickException(f"{text} Nothing was written.")
+    data = {"account_id": account_id, "state": None, "code": error.code, "reason": text}
+    show(data | {"diagnosis": found and found.as_data()}, (), as_json=True)
+    return FAILED
 
 
 def _reset_group(
@@ -251,6 +331,7 @@ def _reset_group(
     as_json: bool,
 ) -> int:
     tally = walk(
+        mfa,
         lambda at, size: mfa.reset_group(
             actor=actor,
             reason=reason,

@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from mfakit.core.secret import Secret
 from mfakit.errors import ConfigurationError
-from mfakit.migration.rows import BadRow, Reading, Source, make_row, require
+from mfakit.migration.names import could_be_key
+from mfakit.migration.rows import Reading, Source, bad_row, make_row, require
 from mfakit.provisioning import split_uri
 
 __all__ = ["read_2fas", "read_aegis", "read_qr", "read_uris", "row_of_uri"]
@@ -33,27 +34,28 @@ def read_qr(source: Source) -> Iterator[Reading]:
     """Read the QR codes of one image, or of every image of a directory, by name."""
     path = source.path
     if not path.is_dir():
-        yield from _rows_of_image(path)
+        yield from _rows_of_image("image 1", path)
         return
-    for one in sorted(path.iterdir()):
-        if one.suffix.lower() in _IMAGES:
-            yield from _rows_of_image(one)
+    images = [one for one in sorted(path.iterdir()) if one.suffix.lower() in _IMAGES]
+    for number, one in enumerate(images, 1):
+        yield from _rows_of_image(f"image {number}", one)
 
 
-def _rows_of_image(path: Path) -> Iterator[Reading]:
+def _rows_of_image(numbered: str, path: Path) -> Iterator[Reading]:
     from PIL import Image, UnidentifiedImageError
     from zxingcpp import BarcodeFormat, BarcodeFormats, read_barcodes
 
+    place = numbered if could_be_key(path.name) else path.name
     try:
         with Image.open(path) as image:
             found = read_barcodes(image.convert("L"), formats=BarcodeFormats(BarcodeFormat.QRCode))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        yield BadRow(source=path.name, account="", reason="The image cannot be read.")
+        yield bad_row(place, None, None, "The image cannot be read.")
         return
     if not found:
-        yield BadRow(source=path.name, account="", reason="There is no QR code in the image.")
+        yield bad_row(place, None, None, "There is no QR code in the image.")
     for one in found:
-        yield from _rows_of_uri(path.name, one.text)
+        yield from _rows_of_uri(place, one.text)
 
 
 def _rows_of_uri(place: str, text: str) -> Iterator[Reading]:
@@ -74,8 +76,7 @@ def row_of_uri(place: str, text: str, *, account: str | None = None, label: str 
     """
     parts = split_uri(Secret(text.encode()))
     if parts is None:
-        reason = "Not a URI that authenticator apps know."
-        return BadRow(source=place, account=account or "", reason=reason)
+        return bad_row(place, account, None, "Not a URI that authenticator apps know.")
     kind, named, parameters = parts
     issuer, _, owner = named.rpartition(":")
     return make_row(
@@ -146,7 +147,7 @@ def _rows_of_batch(place: str, text: str) -> Iterator[Reading]:
         data = parse_qs(urlsplit(text).query, strict_parsing=True)["data"][0]
         payload = _payload_class().FromString(b64decode(data.replace(" ", "+"), validate=True))
     except (DecodeError, ValueError, KeyError):
-        yield BadRow(source=place, account="", reason="Not an export of Google Authenticator.")
+        yield bad_row(place, None, None, "Not an export of Google Authenticator.")
         return
     for number, one in enumerate(payload.parameters, 1):
         issuer, _, name = one.name.rpartition(":")
@@ -166,7 +167,7 @@ def _rows_of_batch(place: str, text: str) -> Iterator[Reading]:
 
 def read_aegis(source: Source) -> Iterator[Reading]:
     """Read a plain export of Aegis: vault version 1, `db` an object and not a sealed text."""
-    entries = _entries(_document(source).get("db"), "entries", source)
+    entries = _entries(_document(source).get("db"), "entries")
     for number, one in enumerate(entries, 1):
         info = _mapping(one.get("info"))
         yield make_row(
@@ -183,7 +184,7 @@ def read_aegis(source: Source) -> Iterator[Reading]:
 
 def read_2fas(source: Source) -> Iterator[Reading]:
     """Read a plain backup of 2FAS. Its first version wrote only what is not usual."""
-    entries = _entries(_document(source), "services", source)
+    entries = _entries(_document(source), "services")
     for number, one in enumerate(entries, 1):
         otp = _mapping(one.get("otp"))
         yield make_row(
@@ -204,7 +205,7 @@ def _document(source: Source) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{source.place} is not the export of that app.")
+        raise ConfigurationError("SOURCE is not the export of that app.")
     return document
 
 
@@ -212,11 +213,11 @@ def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _entries(holder: object, name: str, source: Source) -> list[dict[str, Any]]:
+def _entries(holder: object, name: str) -> list[dict[str, Any]]:
     entries = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-        text = f"{source.place} has no {name} in clear. Export it again without a password."
+        text = f"SOURCE has no {name} in clear. Export it again without a password."
         raise ConfigurationError(text)
     if not entries and isinstance(holder, dict) and holder.get("servicesEncrypted"):
-        raise ConfigurationError(f"{source.place} is sealed. Export it again without a password.")
+        raise ConfigurationError("SOURCE is sealed. Export it again without a password.")
     return entries

@@ -12,21 +12,21 @@ from typing import Any
 
 from mfakit.errors import ConfigurationError
 from mfakit.migration.apps import row_of_uri
-from mfakit.migration.rows import BadRow, Reading, Source, make_row
+from mfakit.migration.rows import Reading, Source, bad_row, make_row
 
 __all__ = ["read_csv", "read_ldif", "read_oath_csv", "read_pskc"]
 
 
 def read_csv(source: Source) -> Iterator[Reading]:
     """Read what `mfakit export` writes: account_id, label, secret_or_uri, with a head line."""
-    return _well_formed(source, _rows_of_csv(source))
+    return _well_formed(_rows_of_csv(source))
 
 
-def _well_formed(source: Source, rows: Iterator[Reading]) -> Iterator[Reading]:
+def _well_formed(rows: Iterator[Reading]) -> Iterator[Reading]:
     try:
         yield from rows
     except csv.Error:  # a cell without end
-        raise ConfigurationError(f"{source.place} is not a CSV file.") from None
+        raise ConfigurationError("SOURCE is not a CSV file.") from None
 
 
 def _rows_of_csv(source: Source) -> Iterator[Reading]:
@@ -47,7 +47,7 @@ def read_oath_csv(source: Source) -> Iterator[Reading]:
 
     Its rule for the hash is kept, too: a key of 32 bytes is for SHA256, of 64 for SHA512.
     """
-    return _well_formed(source, _rows_of_oath_csv(source))
+    return _well_formed(_rows_of_oath_csv(source))
 
 
 def _rows_of_oath_csv(source: Source) -> Iterator[Reading]:
@@ -90,7 +90,7 @@ def read_pskc(source: Source) -> Iterator[Reading]:
             secret, period = key.secret, key.time_interval
         except (PSKCError, ValueError):
             reason = "The key does not open. Is the passphrase the right one?"
-            yield BadRow(source=place, account=account or "", reason=reason)
+            yield bad_row(place, account, None, reason)
             continue
         yield make_row(
             place,
@@ -116,7 +116,7 @@ def _container(source: Source) -> Any:
         if source.passphrase and container.encryption.is_encrypted:
             _open_container(container, source.passphrase)
     except Exception:  # the parsers' own, which name no common one for a file of any kind
-        raise ConfigurationError(f"{source.place} is no PSKC file, or does not open.") from None
+        raise ConfigurationError("SOURCE is no PSKC file, or does not open.") from None
     return container
 
 
@@ -139,7 +139,7 @@ def read_ldif(source: Source) -> Iterator[Reading]:
         entry = _entry(block)
         place = f"line {number}"
         if entry is None:
-            yield BadRow(source=place, account="", reason="Not an LDIF entry.")
+            yield bad_row(place, None, None, "Not an LDIF entry.")
             continue
         stored = entry.get(secret_name)
         if stored is None or entry.get("zimbratwofactorauthenabled") == "FALSE":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
+from mfakit.errors import ConfigurationError, MFAKitError
 from mfakit.migration import apps, files, tables
 from mfakit.migration.rows import Reading, Source, require
 
@@ -33,7 +34,17 @@ class Format:
             ConfigurationError: A module is missing, or the source is not of this format.
         """
         require(*self.needs)
-        return self.reader(source)
+        return _contained(self.reader(source))
+
+
+def _contained(rows: Iterator[Reading]) -> Iterator[Reading]:
+    """Yield the rows. SECURITY: what a parser raises may quote the row, and so is not passed on."""
+    try:
+        yield from rows
+    except MFAKitError:
+        raise
+    except Exception:
+        raise ConfigurationError("SOURCE has an entry that cannot be parsed.") from None
 
 
 FORMATS: dict[str, Format] = {

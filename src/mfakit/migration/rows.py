@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from mfakit.core.secret import Secret
 from mfakit.errors import ConfigurationError
+from mfakit.migration.names import could_be_key, holds_secret
 from mfakit.policy import SECRET_BYTES
 from mfakit.provisioning import (
     SECRET_BYTES_LEAST,
@@ -21,7 +22,7 @@ from mfakit.provisioning import (
     encode_base32,
 )
 
-__all__ = ["BadRow", "Reading", "Row", "Source", "as_number", "make_row", "require"]
+__all__ = ["BadRow", "Reading", "Row", "Source", "as_number", "bad_row", "make_row", "require"]
 
 _DIGITS, _PERIODS = range(6, 9), range(15, 121)
 
@@ -60,7 +61,7 @@ class Source:
         ConfigurationError: The place is itself an `otpauth:` URI.
     """
 
-    place: str
+    place: str = field(repr=False)  # may hold a password
     table: str | None = None
     id_field: str | None = None
     secret_field: str | None = None
@@ -68,8 +69,7 @@ class Source:
     decrypt: Callable[[str], str] = _as_it_is
 
     def __attrs_post_init__(self) -> None:
-        # SECURITY: an error about a place names it, and a URI is a secret.
-        if self.place.lower().startswith("otpauth"):
+        if self.place.lstrip(" '\"").lower().startswith("otpauth"):
             raise ConfigurationError(
                 "SOURCE is a file. Put the URI into one, on a line of its own."
             )
@@ -88,16 +88,18 @@ class Source:
         try:
             return self.path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError):
-            raise ConfigurationError(f"{self.place} cannot be read as text.") from None
+            # SECURITY: the place is not repeated. It may be a key, or a URL with a password.
+            raise ConfigurationError("SOURCE cannot be read as text.") from None
 
 
 @frozen(kw_only=True)
 class Row:
-    """One authenticator to take over.
+    """One authenticator to take over. Its `repr` shows where it stands.
 
     Attributes:
         source: Where it stands, for people: "line 3".
-        account: Whose, as the source names the account.
+        account: Whose, as the source names the account. May be a key if columns are swapped: show
+            `shown(account)`.
         uri: Secret and parameters as an `otpauth://totp/` URI. Holds the secret.
         label: Name of the authenticator, or "".
         issuer: Whom the app names beside the account, or "".
@@ -105,19 +107,34 @@ class Row:
     """
 
     source: str
-    account: str
+    account: str = field(repr=False)
     uri: str = field(repr=False)
-    label: str
-    issuer: str
+    label: str = field(repr=False)
+    issuer: str = field(repr=False)
     is_weak: bool
+
+    def shown(self, name: str) -> str:
+        """Return a name as it may be shown: "" if it could be a key, or holds the key of this row."""
+        return "" if could_be_key(name) or self.holds_secret(name) else name
+
+    def holds_secret(self, name: str) -> bool:
+        """Say whether a name holds the key of this row, in any encoding, or a URI of a key."""
+        secret = decode_base32(Secret(self.uri.partition("secret=")[2].partition("&")[0].encode()))
+        return secret is None or holds_secret(name, secret.reveal())
 
 
 @frozen(kw_only=True)
 class BadRow:
-    """One entry that cannot be taken over, and why. `reason` is static text."""
+    """One entry that cannot be taken over, and why.
+
+    Attributes:
+        source: Where it stands.
+        account: Whose; "" unless it is certain that this is no key.
+        reason: Static text.
+    """
 
     source: str
-    account: str
+    account: str = field(repr=False)
     reason: str
 
 
@@ -167,7 +184,7 @@ def make_row(
     )
     reason = next((reason for is_so, reason in checks if is_so), None)
     if reason is not None:
-        return BadRow(source=source, account=whose, reason=reason)
+        return bad_row(source, account, secret, reason)
     return Row(
         source=source,
         account=whose,
@@ -176,6 +193,24 @@ def make_row(
         issuer=_text(issuer or ""),
         is_weak=len(secret) < SECRET_BYTES_LEAST,
     )
+
+
+def bad_row(source: str, account: object, secret: bytes | None, reason: str) -> BadRow:
+    """Return an entry that cannot be taken over.
+
+    SECURITY: only a secret that was read proves that the account is not it. Without one the account
+    is named only if it is a number, as the keys of tables are.
+    """
+    is_number = isinstance(account, int)
+    name = "" if account is None else _text(account)
+    is_shown = is_number or (_is_key(secret) and not could_be_key(name))
+    if not is_shown or (secret and holds_secret(name, secret)):
+        name = ""
+    return BadRow(source=source, account=name, reason=reason)
+
+
+def _is_key(secret: bytes | None) -> bool:
+    return secret is not None and len(secret) >= WEAK_SECRET_BYTES_LEAST
 
 
 def _uri(secret: bytes, algorithm: str, digits: int, period_seconds: int) -> str:

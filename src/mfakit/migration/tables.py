@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mfakit.errors import ConfigurationError
-from mfakit.migration.rows import BadRow, Reading, Source, make_row
+from mfakit.migration.names import without_secrets
+from mfakit.migration.rows import Reading, Source, bad_row, make_row
 
 __all__ = ["read_allauth", "read_django_otp", "read_flask_security"]
 
@@ -20,15 +21,14 @@ def read_django_otp(source: Source) -> Iterator[Reading]:
         if not fields.get("confirmed", True):
             continue
         account = _field(fields, source.id_field or "user_id")
+        secret = _unhex(fields.get("key"))
         if fields.get("t0"):
-            yield BadRow(
-                source=place, account=str(account), reason="Its time begins elsewhere (t0)."
-            )
+            yield bad_row(place, account, secret, "Its time begins elsewhere (t0).")
             continue
         yield make_row(
             place,
             account,
-            _unhex(fields.get("key")),
+            secret,
             label=fields.get("name"),
             digits=fields.get("digits"),
             period=fields.get("step"),
@@ -66,7 +66,7 @@ def read_flask_security(source: Source) -> Iterator[Reading]:
         totp = opened(str(stored))
         if totp is None:
             reason = "The secret does not open. Is the passphrase the right one?"
-            yield BadRow(source=place, account=str(account), reason=reason)
+            yield bad_row(place, account, None, reason)
             continue
         yield make_row(
             place, account, totp.key, algorithm=totp.alg, digits=totp.digits, period=totp.period
@@ -126,7 +126,7 @@ def _records(source: Source, table: str, model: str) -> Iterator[tuple[str, Mapp
 def _of_dump(source: Source, model: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     dump = _json(source.text())
     if not isinstance(dump, list):
-        raise ConfigurationError(f"{source.place} is neither a database URL nor a dump in JSON.")
+        raise ConfigurationError("SOURCE is neither a database URL nor a dump in JSON.")
     for number, one in enumerate(dump, 1):
         if isinstance(one, dict) and one.get("model") == model:
             fields = dict(one.get("fields") or {})
@@ -152,12 +152,13 @@ def _of_database(source: Source, name: str) -> Iterator[tuple[str, Mapping[str, 
             for number, row in enumerate(rows.mappings(), 1):
                 yield f"row {number}", dict(row)
     except SQLAlchemyError:
-        raise ConfigurationError(f"The table {name} cannot be read there.") from None
+        text = f"The table {without_secrets(name)} cannot be read there."
+        raise ConfigurationError(text) from None
     finally:
         engine.dispose()
 
 
 def _field(fields: Mapping[str, Any], name: str) -> Any:
     if name not in fields:
-        raise ConfigurationError(f"The source has no field {name}.")
+        raise ConfigurationError(f"The source has no field {without_secrets(name)}.")
     return fields[name]
