@@ -4,27 +4,46 @@
 (*                                                                         *)
 (* A client begins an operation, loads the row, decides on what it loaded, *)
 (* writes on condition of the revision, and only then answers. Between any *)
-(* two steps others may run, and a client may crash. What the model leaves *)
-(* out: sealing, policy, time beyond the time step, several authenticators.*)
+(* two steps others may run, and a client may crash.                       *)
+(*                                                                         *)
+(* There is no variable for the time: a decision may read any time step.   *)
+(* So a clock may stand still, go on, jump, go back and come right again,  *)
+(* and two processes may have clocks that disagree.                        *)
+(*                                                                         *)
+(* The model leaves out sealing, policy, challenges and waits.             *)
 (***************************************************************************)
-EXTENDS Naturals, FiniteSets, TLC
+EXTENDS Integers, FiniteSets, TLC
 
 CONSTANTS
     Clients,        \* concurrent callers
     Operations,     \* what they may ask for: a subset of AllOperations
     LastStep,       \* time steps are 1..LastStep
+    Window,         \* steps on each side of an authenticator's own time in which its codes count
+    Reach,          \* steps on each side of now in which `resync` looks for two codes in a row
+    Phones,         \* authenticators at the beginning: 1 or 2
     RecoveryCodes,  \* the codes of one set
     Cap,            \* wrong codes in a row until every authenticator is disabled
     WritesMax,      \* bound of the search: writes that win
     CallsMax,       \* bound of the search: calls that begin
-    ComparesRevision,   \* the store's promise; FALSE must break the invariants
-    ReadsAreFresh,      \* the store's promise; FALSE must break the invariants
-    RevisionsAreNew     \* a row made again begins at a revision never used; FALSE must break them
+    \* Promises of the store. With one of them FALSE an invariant must break.
+    ComparesRevision,
+    ReadsAreFresh,
+    RevisionsAreNew,        \* a row made again begins at a revision never used
+    \* Promises of the decisions. With one of them FALSE an invariant must break.
+    ResyncTakesUnspentCodes,
+    ResyncNeverLowers,      \* the last step; matters only where `resync` takes spent codes
+    SkipsWhatIsAhead,       \* a last step out of reach is the clock's fault: nothing is counted
+    SettlingKeepsLastSteps, \* stored future times count as now, but a spent step stays spent
+    EveryMatchAdvances      \* a code that fits two authenticators is spent on both
 
-AllOperations == {"code", "wrong_code", "recovery_code", "offer", "drop", "confirm", "import",
-                  "remove", "disable", "reset", "password_change", "forget",
+AllOperations == {"code", "wrong_code", "resync", "recovery_code", "offer", "drop", "confirm",
+                  "import", "remove", "disable", "reset", "password_change", "forget",
                   "create_passcode", "revoke_passcode", "passcode_login"}
 ASSUME Operations \subseteq AllOperations
+ASSUME Phones \in {1, 2}
+
+PhonesMax == 2
+Steps == 1..LastStep
 
 (* The lifecycle: <<state, event>> :> <<next state, does the epoch rise?>>. *)
 (* The tests hold this table against mfakit.core.lifecycle.TRANSITIONS.      *)
@@ -72,34 +91,40 @@ Offering == {"enrolling", "enrolled_offer", "locked_offer"}
 
 VARIABLES
     row,        \* the stored row, or None
-    now,        \* the time step
-    newest,     \* the highest revision and epoch ever given out: both are random in the code
+    newest,     \* the highest revision, epoch and id ever given out: all are random in the code
     pc,         \* where each client stands
-    asked,      \* the operation of each client: [kind, step, code, epoch, sees_revoked]
+    asked,      \* the operation of each client
     loaded,     \* what each client loaded
     older,      \* a row that a stale read could return
-    accepted,   \* ghost: how often each code or step was told to be right, per set or authenticator
+    accepted,   \* ghost: all <<authenticator, step>> and recovery codes of acceptances written
     told_wrong, \* ghost: wrong codes told since the counter was last cleared
     revoked,    \* ghost: passcodes whose revocation was answered
-    broken,     \* ghost: an acceptance that must not have been
+    broken,     \* ghost: the promises that were broken on the way
     writes, calls
 
-vars == <<row, now, newest, pc, asked, loaded, older, accepted, told_wrong, revoked, broken,
-          writes, calls>>
+ghosts == <<accepted, told_wrong, revoked, broken>>
+vars == <<row, newest, pc, asked, loaded, older, ghosts, writes, calls>>
 
 None == [revision |-> 0]
-NoCall == [kind |-> "none", step |-> 0, code |-> "none", epoch |-> 0, saw |-> {}]
+NoCall == [kind |-> "none", whose |-> {}, step |-> 0, code |-> "none", epoch |-> 0, saw |-> {}]
+
+\* An authenticator: the last step accepted, and how many steps its own time is ahead.
+Unused == [last |-> 0, offset |-> 0]
+Used(step) == [last |-> step, offset |-> 0]
 
 Blank(revision, epoch) ==
-    [revision |-> revision, state |-> "not_enrolled", epoch |-> epoch, last |-> 0, failures |-> 0,
-     codes |-> {}, set |-> 0, authenticator |-> 0, offer |-> FALSE, passcode |-> 0]
+    [revision |-> revision, state |-> "not_enrolled", epoch |-> epoch, written |-> 0,
+     failures |-> 0, codes |-> {}, set |-> 0, authenticators |-> <<>>, offer |-> FALSE,
+     passcode |-> 0]
 
 Stored == row # None
+Held(old) == DOMAIN old.authenticators
+Max(a, b) == IF a > b THEN a ELSE b
+
 Init ==
     /\ row = [Blank(1, 1) EXCEPT !.state = "enrolled", !.codes = RecoveryCodes, !.set = 1,
-                                 !.authenticator = 1]
-    /\ now = 1
-    /\ newest = 1
+                                 !.authenticators = [one \in 1..Phones |-> Unused]]
+    /\ newest = Phones
     /\ pc = [c \in Clients |-> "idle"]
     /\ asked = [c \in Clients |-> NoCall]
     /\ loaded = [c \in Clients |-> None]
@@ -112,11 +137,11 @@ Init ==
     /\ calls = 0
 
 ----------------------------------------------------------------------------
-(* Deciding: pure, of what was loaded. A decision is [outcome, new row]; no  *)
-(* write when the new row is the old one.                                    *)
+(* Deciding: pure, of what was loaded and of the time that was read. *)
 
-Refuse(old) == [outcome |-> "refused", new |-> old]
-Write(outcome, new) == [outcome |-> outcome, new |-> new]
+Answer(outcome, old) == [outcome |-> outcome, writes |-> FALSE, new |-> old]
+Write(outcome, new) == [outcome |-> outcome, writes |-> TRUE, new |-> new]
+Refuse(old) == Answer("refused", old)
 
 \* What an event makes of a row by itself; the fresh epoch is newest + 1.
 Move(old, event) ==
@@ -125,7 +150,7 @@ Move(old, event) ==
                              !.epoch = IF reached[2] THEN newest + 1 ELSE @,
                              !.offer = reached[1] \in Offering /\ (~reached[2])]
     IN  IF reached[1] \in Off
-        THEN [risen EXCEPT !.codes = {}, !.authenticator = 0, !.passcode = 0, !.last = 0,
+        THEN [risen EXCEPT !.codes = {}, !.authenticators = <<>>, !.passcode = 0,
                            !.failures = IF event = "reset" THEN 0 ELSE @]
         ELSE risen
 
@@ -136,17 +161,58 @@ Wrong(old) ==
     IN  IF counted.failures >= Cap THEN Write("wrong", Move(counted, "exhausted"))
         ELSE Write("wrong", counted)
 
-Live(old, step) ==  \* fresh factors: an authenticator whose step is spent, new recovery codes
-    [old EXCEPT !.authenticator = newest + 1, !.set = newest + 1, !.codes = RecoveryCodes,
-                !.last = step, !.failures = 0]
+With(old, authenticator) ==  \* one more authenticator; its id is newest + 1
+    [old EXCEPT !.authenticators = (newest + 1 :> authenticator) @@ @]
 
-Decide(call, old) ==
-    CASE call.kind = "code" ->
-            IF old.state \notin UsesCodes THEN Refuse(old)
-            ELSE IF call.step > old.last
-                 THEN Write("accepted", [old EXCEPT !.last = call.step, !.failures = 0])
-                 ELSE Wrong(old)
-      [] call.kind = "wrong_code" -> IF old.state \in UsesCodes THEN Wrong(old) ELSE Refuse(old)
+Anew(old, step) ==  \* fresh factors: an authenticator whose step is spent, new recovery codes
+    [old EXCEPT !.authenticators = (newest + 1 :> Used(step)), !.set = newest + 1,
+                !.codes = RecoveryCodes, !.failures = 0]
+
+\* The last candidate step of an authenticator.
+End(authenticator, now) == now + authenticator.offset + Window
+IsAhead(authenticator, now) == authenticator.last > End(authenticator, now)
+
+\* Every two codes in a row that `resync` looks at have a spent one among them.
+NoPairIsLeft(authenticator, now) == authenticator.last + 2 > now + Reach
+
+\* The authenticators on which a code is right and not spent.
+Fresh(call, old, now) ==
+    {one \in call.whose \cap Held(old) :
+        LET it == old.authenticators[one]
+        IN  call.step > it.last /\ call.step \in (End(it, now) - 2 * Window)..End(it, now)}
+
+DecideCode(call, old, now) ==
+    LET fresh == Fresh(call, old, now)
+        advancing == IF EveryMatchAdvances THEN fresh ELSE {CHOOSE one \in fresh : TRUE}
+    IN  CASE old.state \notin UsesCodes -> Refuse(old)
+          [] SkipsWhatIsAhead /\ (\A one \in Held(old) : IsAhead(old.authenticators[one], now)) ->
+                Answer("clock", old)
+          [] fresh # {} ->
+                Write("accepted", [old EXCEPT !.failures = 0, !.authenticators =
+                    [one \in Held(old) |->
+                        IF one \in advancing THEN [@[one] EXCEPT !.last = call.step] ELSE @[one]]])
+          [] OTHER -> Wrong(old)
+
+\* Two codes in a row, of the steps call.step - 1 and call.step, on the proof of an epoch.
+DecideResync(call, old, now) ==
+    LET one == CHOOSE one \in call.whose : TRUE
+        it == old.authenticators[one]
+        is_near == now - Reach <= call.step - 1 /\ call.step <= now + Reach
+        is_unspent == call.step - 1 > it.last
+        last == IF ResyncNeverLowers THEN Max(it.last, call.step) ELSE call.step
+    IN  CASE old.state \notin UsesCodes \/ call.epoch # old.epoch \/ one \notin Held(old) ->
+                Refuse(old)
+          [] SkipsWhatIsAhead /\ ResyncTakesUnspentCodes /\ NoPairIsLeft(it, now) ->
+                Answer("clock", old)
+          [] is_near /\ (is_unspent \/ ~ResyncTakesUnspentCodes) ->
+                Write("accepted", [old EXCEPT !.failures = 0, !.authenticators =
+                    [@ EXCEPT ![one] = [last |-> last, offset |-> call.step - now]]])
+          [] OTHER -> Wrong(old)
+
+Decide(call, old, now) ==
+    CASE call.kind = "code" -> DecideCode(call, old, now)
+      [] call.kind = "wrong_code" -> DecideCode(call, old, now)
+      [] call.kind = "resync" -> DecideResync(call, old, now)
       [] call.kind = "recovery_code" ->
             IF old.state \in On /\ call.code \in old.codes
             THEN Write("accepted", [old EXCEPT !.codes = @ \ {call.code}])
@@ -158,16 +224,19 @@ Decide(call, old) ==
             ELSE Refuse(old)
       [] call.kind = "confirm" ->
             IF ~Can(old, "confirmed") \/ ~old.offer \/ call.epoch # old.epoch THEN Refuse(old)
-            ELSE IF old.state = "enrolled_offer"  \* a second phone: the model keeps the first
-                 THEN Write("done", Move(old, "confirmed"))
-                 ELSE Write("done", Live(Move(old, "confirmed"), call.step))
+            ELSE IF old.state # "enrolled_offer"
+                 THEN Write("done", Anew(Move(old, "confirmed"), call.step))
+                 ELSE IF Cardinality(Held(old)) < PhonesMax
+                      THEN Write("done", With(Move(old, "confirmed"), Used(call.step)))
+                      ELSE Refuse(old)
       [] call.kind = "import" ->
-            IF ~Can(old, "imported") THEN Refuse(old)
-            ELSE IF old.state \in Off
-                 THEN Write("done", [Move(old, "imported") EXCEPT !.authenticator = newest + 1])
-                 ELSE Write("done", Move(old, "imported"))
+            IF Can(old, "imported") /\ Cardinality(Held(old)) < PhonesMax
+            THEN Write("done", With(Move(old, "imported"), Unused)) ELSE Refuse(old)
       [] call.kind = "remove" ->
-            IF Can(old, "removed") THEN Write("done", Move(old, "removed")) ELSE Refuse(old)
+            IF Can(old, "removed") /\ call.whose \subseteq Held(old) /\ Cardinality(Held(old)) > 1
+            THEN Write("done", [Move(old, "removed") EXCEPT !.authenticators =
+                    [one \in Held(old) \ call.whose |-> @[one]]])
+            ELSE Refuse(old)
       [] call.kind = "disable" ->
             IF Can(old, "turned_off") THEN Write("done", Move(old, "turned_off")) ELSE Refuse(old)
       [] call.kind = "reset" -> Write("done", Move(old, "reset"))
@@ -179,125 +248,177 @@ Decide(call, old) ==
       [] call.kind = "revoke_passcode" ->
             IF old.passcode # 0 THEN Write("done", [old EXCEPT !.passcode = 0]) ELSE Refuse(old)
       [] call.kind = "passcode_login" ->  \* the text is of the passcode `call.step`; no write
-            IF old.state \in On /\ old.passcode = call.step THEN [outcome |-> "accepted", new |-> old]
+            IF old.state \in On /\ old.passcode = call.step THEN Answer("accepted", old)
             ELSE Refuse(old)
       [] call.kind = "forget" -> Write("done", None)
       [] OTHER -> Refuse(old)
 
+\* What comes first: the stored times of a record from the future count as now. A write of its
+\* own, after which the operation goes on. `written` stands for every stored time.
+IsSettled(old, now) == old.written <= now
+Settle(old, now) ==
+    Write("settled", [old EXCEPT !.written = now, !.authenticators =
+        IF SettlingKeepsLastSteps THEN @
+        ELSE [one \in Held(old) |-> [@[one] EXCEPT !.last = IF @ > now THEN now ELSE @]]])
+
+Judge(call, old, now) ==
+    LET seen == IF old = None THEN Blank(0, 0) ELSE old
+        decision == IF IsSettled(seen, now) THEN Decide(call, seen, now) ELSE Settle(seen, now)
+    IN  IF decision.new = None THEN decision
+        ELSE [decision EXCEPT !.new.written = Max(@, now)]
+
 ----------------------------------------------------------------------------
+\* Whose codes a person can type: of one authenticator, or one that fits all of them by chance.
+Authors(kind) ==
+    LET held == IF Stored THEN Held(row) ELSE {}
+        singles == {{one} : one \in held}
+    IN  CASE kind = "code" -> singles \cup (IF held = {} THEN {} ELSE {held})
+          [] kind \in {"resync", "remove"} -> singles
+          [] OTHER -> {{}}
+
+\* What a proof or an offer of an epoch allows.
+OnAnEpoch == {"resync", "confirm", "create_passcode"}
+
 Begin(c) ==
     /\ pc[c] = "idle" /\ calls < CallsMax
-    /\ \E kind \in Operations :
-        \E step \in (CASE kind \in {"code", "confirm"} ->
-                            {s \in 1..LastStep : s >= now - 1 /\ s <= now + 1}
-                       [] kind = "passcode_login" -> ((IF Stored THEN {row.passcode} ELSE {}) \cup revoked) \ {0}
+    /\ \E kind \in Operations : \E whose \in Authors(kind) :
+        \E step \in (CASE kind \in {"code", "confirm"} -> Steps
+                       [] kind = "resync" -> Steps \ {1}
+                       [] kind = "passcode_login" ->
+                            ((IF Stored THEN {row.passcode} ELSE {}) \cup revoked) \ {0}
                        [] OTHER -> {0}) :
         \E code \in (IF kind = "recovery_code" THEN RecoveryCodes ELSE {"none"}) :
             asked' = [asked EXCEPT ![c] =
-                [kind |-> kind, step |-> step, code |-> code,
-                 epoch |-> IF Stored THEN row.epoch ELSE 0, saw |-> revoked]]
+                [kind |-> kind, whose |-> whose, step |-> step, code |-> code,
+                 epoch |-> IF Stored /\ kind \in OnAnEpoch THEN row.epoch ELSE 0,
+                 saw |-> IF kind = "passcode_login" THEN revoked ELSE {}]]
     /\ pc' = [pc EXCEPT ![c] = "begun"]
     /\ calls' = calls + 1
-    /\ UNCHANGED <<row, now, newest, loaded, older, accepted, told_wrong, revoked, broken, writes>>
+    /\ UNCHANGED <<row, newest, loaded, older, ghosts, writes>>
 
 Load(c) ==
     /\ pc[c] = "begun"
     /\ loaded' = [loaded EXCEPT ![c] = row]
        \/ (~ReadsAreFresh /\ older # None /\ loaded' = [loaded EXCEPT ![c] = older])
     /\ pc' = [pc EXCEPT ![c] = "loaded"]
-    /\ UNCHANGED <<row, now, newest, asked, older, accepted, told_wrong, revoked, broken, writes,
-                   calls>>
+    /\ UNCHANGED <<row, newest, asked, older, ghosts, writes, calls>>
+
+\* What a decision spends, once it is written.
+Spent(call, outcome, old, now) ==
+    CASE call.kind = "code" /\ outcome = "accepted" ->
+            {<<"step", one, call.step>> : one \in Fresh(call, old, now)}
+      [] call.kind = "resync" /\ outcome = "accepted" ->
+            {<<"step", one, step>> : one \in call.whose, step \in {call.step - 1, call.step}}
+      [] call.kind = "confirm" /\ outcome = "done" -> {<<"step", newest + 1, call.step>>}
+      [] call.kind = "recovery_code" /\ outcome = "accepted" -> {<<"recovery", old.set, call.code>>}
+      [] OTHER -> {}
 
 \* What ends a run of wrong codes, once it is written.
-Clears(call, outcome) ==
-    \/ call.kind = "code" /\ outcome = "accepted"
-    \/ call.kind \in {"reset", "confirm", "forget"} /\ outcome = "done"
+Clears(call, outcome, old) ==
+    \/ call.kind \in {"code", "resync"} /\ outcome = "accepted"
+    \/ call.kind \in {"reset", "forget"} /\ outcome = "done"
+    \/ call.kind = "confirm" /\ outcome = "done" /\ old.state # "enrolled_offer"
 
-\* What a client is told becomes true here: the ghosts take note.
-Tell(c, outcome, old) ==
+Breaks(call, outcome, old, now) ==
+    (IF Spent(call, outcome, old, now) \cap accepted = {} THEN {}
+     ELSE {"accepted twice"}
+          \cup (IF call.kind = "code" THEN {"signed in by a spent code"} ELSE {}))
+    \cup (IF call.kind = "passcode_login" /\ outcome = "accepted" /\ call.step \in call.saw
+          THEN {"accepted after its revocation"} ELSE {})
+    \cup (IF outcome = "wrong" /\
+             (IF call.kind = "resync"
+              THEN \A one \in call.whose : NoPairIsLeft(old.authenticators[one], now)
+              ELSE \A one \in Held(old) : IsAhead(old.authenticators[one], now))
+          THEN {"counted while the clock was behind"} ELSE {})
+
+\* The ghosts take note of a decision that was written or told.
+TakeNote(c, outcome, old, now, is_told) ==
     LET call == asked[c]
-        confirms == call.kind = "confirm" /\ outcome = "done" /\ old.state # "enrolled_offer"
-        item == CASE call.kind = "code" -> <<"step", old.authenticator, call.step>>
-                  [] confirms -> <<"step", newest + 1, call.step>>
-                  [] call.kind = "recovery_code" -> <<"recovery", old.set, call.code>>
-                  [] OTHER -> <<"passcode", call.step, "none">>
-        spends == (call.kind \in {"code", "recovery_code"} /\ outcome = "accepted") \/ confirms
-        is_wrong == (spends /\ item \in accepted)
-                    \/ (call.kind = "passcode_login" /\ outcome = "accepted"
-                        /\ call.step \in call.saw)
-    IN  /\ accepted' = IF spends THEN accepted \cup {item} ELSE accepted
-        /\ broken' = IF is_wrong THEN broken \cup {item} ELSE broken
-        /\ told_wrong' = CASE outcome = "wrong" -> told_wrong + 1
-                           [] Clears(call, outcome) -> 0
+    IN  /\ accepted' = accepted \cup Spent(call, outcome, old, now)
+        /\ broken' = broken \cup Breaks(call, outcome, old, now)
+        /\ told_wrong' = CASE outcome = "wrong" /\ is_told -> told_wrong + 1
+                           [] Clears(call, outcome, old) -> 0
                            [] OTHER -> told_wrong
-        /\ revoked' = IF call.kind = "revoke_passcode" /\ outcome = "done"
+        /\ revoked' = IF call.kind = "revoke_passcode" /\ outcome = "done" /\ is_told
                       THEN revoked \cup {old.passcode} ELSE revoked
 
-Decided(c, decision) ==
-    LET old == loaded[c]
-        revision == IF old = None
+Wins(old) == IF ComparesRevision THEN row.revision = old.revision ELSE TRUE
+
+Put(old, new) ==
+    LET revision == IF old = None
                     THEN (IF RevisionsAreNew THEN newest + 1 ELSE 1)
                     ELSE old.revision + 1
-        wins == IF ComparesRevision THEN row.revision = old.revision ELSE TRUE
-    IN  IF decision.new = old
-        THEN /\ Tell(c, decision.outcome, old)
-             /\ pc' = [pc EXCEPT ![c] = "idle"]
-             /\ UNCHANGED <<row, newest, older, writes>>
-        ELSE IF wins
-        THEN /\ writes < WritesMax
-             /\ row' = IF decision.new = None THEN None
-                       ELSE [decision.new EXCEPT !.revision = revision]
-             /\ older' = row
-             /\ newest' = newest + 1 + (IF revision > newest THEN 1 ELSE 0)
-             /\ writes' = writes + 1
-             /\ Tell(c, decision.outcome, old) /\ pc' = [pc EXCEPT ![c] = "idle"]
-        ELSE \* a lost race: load again, decide again
-             /\ pc' = [pc EXCEPT ![c] = "begun"]
-             /\ UNCHANGED <<row, newest, older, accepted, told_wrong, revoked, broken, writes>>
+    IN  /\ writes < WritesMax
+        /\ row' = IF new = None THEN None ELSE [new EXCEPT !.revision = revision]
+        /\ older' = IF ReadsAreFresh THEN None ELSE row
+        /\ newest' = newest + 1 + (IF revision > newest THEN 1 ELSE 0)
+        /\ writes' = writes + 1
+
+Again(c) ==
+    /\ pc' = [pc EXCEPT ![c] = "begun"]
+    /\ loaded' = [loaded EXCEPT ![c] = None]
+    /\ UNCHANGED asked
+Done(c) ==
+    /\ pc' = [pc EXCEPT ![c] = "idle"]
+    /\ loaded' = [loaded EXCEPT ![c] = None]
+    /\ asked' = [asked EXCEPT ![c] = NoCall]
 
 DecideAndWrite(c) ==
     /\ pc[c] = "loaded"
-    /\ LET old == loaded[c]
-           seen == IF old = None THEN Blank(0, 0) ELSE old
-           decision == Decide(asked[c], seen)
-       IN  IF old = None /\ decision.new = seen
-           THEN Decided(c, [decision EXCEPT !.new = None])
-           ELSE Decided(c, decision)
-    /\ UNCHANGED <<now, asked, loaded, calls>>
+    /\ \E now \in Steps :
+        LET old == loaded[c]
+            seen == IF old = None THEN Blank(0, 0) ELSE old
+            decision == Judge(asked[c], old, now)
+        IN  IF ~decision.writes
+            THEN /\ TakeNote(c, decision.outcome, seen, now, TRUE) /\ Done(c)
+                 /\ UNCHANGED <<row, newest, older, writes>>
+            ELSE IF ~Wins(old)
+            THEN \* a lost race: load again, decide again
+                 /\ Again(c)
+                 /\ UNCHANGED <<row, newest, older, ghosts, writes>>
+            ELSE /\ Put(old, decision.new)
+                 /\ IF decision.outcome = "settled"
+                    THEN /\ Again(c)
+                         /\ UNCHANGED ghosts
+                    ELSE /\ TakeNote(c, decision.outcome, seen, now, TRUE) /\ Done(c)
+    /\ UNCHANGED calls
 
 \* A crash after the write, before the answer: the write stands, nobody was told.
 CrashBeforeAnswer(c) ==
     /\ pc[c] = "loaded"
-    /\ LET old == loaded[c]
-           decision == Decide(asked[c], IF old = None THEN Blank(0, 0) ELSE old)
-       IN  /\ old # None /\ decision.new # old /\ decision.new # None
-           /\ row.revision = old.revision /\ writes < WritesMax
-           /\ row' = [decision.new EXCEPT !.revision = old.revision + 1]
-           /\ older' = row
-           /\ newest' = newest + 2
-           /\ writes' = writes + 1
-           /\ told_wrong' = IF Clears(asked[c], decision.outcome) THEN 0 ELSE told_wrong
-    /\ pc' = [pc EXCEPT ![c] = "idle"]
-    /\ UNCHANGED <<now, asked, loaded, accepted, revoked, broken, calls>>
+    /\ \E now \in Steps :
+        LET old == loaded[c]
+            decision == Judge(asked[c], old, now)
+        IN  /\ old # None /\ decision.writes /\ decision.new # None /\ row.revision = old.revision
+            /\ Put(old, decision.new)
+            /\ TakeNote(c, decision.outcome, old, now, FALSE)
+    /\ Done(c)
+    /\ UNCHANGED calls
 
-Tick == now < LastStep /\ now' = now + 1
-        /\ UNCHANGED <<row, newest, pc, asked, loaded, older, accepted, told_wrong, revoked, broken,
-                       writes, calls>>
-
-Next == Tick \/ \E c \in Clients :
-            Begin(c) \/ Load(c) \/ DecideAndWrite(c) \/ CrashBeforeAnswer(c)
+Next == \E c \in Clients : Begin(c) \/ Load(c) \/ DecideAndWrite(c) \/ CrashBeforeAnswer(c)
 Spec == Init /\ [][Next]_vars
 
 ----------------------------------------------------------------------------
 (* What must hold whatever the order. *)
 
-NothingIsAcceptedTwice == broken = {}
+NothingIsAcceptedTwice ==
+    broken \cap {"accepted twice", "accepted after its revocation"} = {}
+NoSpentCodeSignsIn == "signed in by a spent code" \notin broken
+TheClockCostsNobody == "counted while the clock was behind" \notin broken
 GuessesAreCounted == told_wrong <= Cap
 WhatTheStateSaysIsHeld == Stored =>
-    /\ row.state \in Off => row.authenticator = 0 /\ row.codes = {} /\ row.passcode = 0
-    /\ row.state \in On => row.authenticator # 0
+    /\ row.state \in Off => row.authenticators = <<>> /\ row.codes = {} /\ row.passcode = 0
+    /\ row.state \in On => row.authenticators # <<>>
     /\ row.offer <=> row.state \in Offering
 LockedMeansCounted == (Stored /\ row.state \in {"locked", "locked_offer"}) => row.failures >= Cap
+OffsetsAreInReach ==
+    Stored => \A one \in Held(row) : row.authenticators[one].offset \in -Reach..Reach
+
+\* A property of every step, not of a state.
+LastStepNeverFalls == [][
+    (row # None /\ row' # None) =>
+        \A one \in DOMAIN row.authenticators \cap DOMAIN row'.authenticators :
+            row'.authenticators[one].last >= row.authenticators[one].last]_vars
 
 Symmetry == Permutations(Clients)
 =============================================================================
