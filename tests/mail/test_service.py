@@ -345,7 +345,9 @@ def test_reload_takes_key_and_platform(box: Box) -> None:
             headers = {"Authorization": f"Bearer {key}"}
             async with session.post("/dovecot", data=FORM, headers=headers) as response:
                 assert response.status == status
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(30):
+            while not box.closed:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
         assert box.closed == ["platform 0"]
 
     _run(box, test)
@@ -409,7 +411,7 @@ def test_signals(box: Box) -> None:
 def test_ctrl_c_stops_a_service_at_a_terminal(box: Box) -> None:
     async def play() -> None:
         serving = asyncio.create_task(run_service(box.path))
-        while not (box.base / "s").exists():
+        while not (box.base / "s").exists():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.wait_for(serving, 30)

@@ -20,7 +20,6 @@ from mfakit.storage.columns import encode_summary
 from mfakit.storage.memory import MemoryStore
 from mfakit.storage.sqlite import SQLiteStore
 
-
 _SAVE = (
     "INSERT INTO mfakit_account (account_id, revision, document, summary) VALUES (?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET revision = excluded.revision, document = excluded.document,"
