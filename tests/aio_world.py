@@ -90,6 +90,6 @@ class AsyncWorld(World):
 
 async def until(holds: Callable[[], Any]) -> None:
     """Let the loop go on until something holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - what it waits for happens in a thread
             await asyncio.sleep(0.001)

@@ -25,7 +25,7 @@ class SlowHasher:
             self.runs += 1
             self.running += 1
             self.most = max(self.most, self.running)
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         with self.lock:
             self.running -= 1
         if stored == "broken":

@@ -201,7 +201,7 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path):
+def terminal(tmp_path, interruptible):
     terminal = Terminal(tmp_path)
     yield terminal
     terminal.close()

@@ -30,6 +30,7 @@ from mfakit.cli.commands import commands
 from mfakit.storage.sqlite import SQLiteStore
 from mfakit.testing import CheapHasher, VirtualAuthenticator
 
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 OLD, NEW = KeyRing.generate_entry("old"), KeyRing.generate_entry("new")
 STORES = """
     import asyncio
@@ -210,9 +211,33 @@ def test_rotation_goes_on_where_it_stopped(
     assert "Go on with the same command" in " ".join(third.stdout.split())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_rotation_says_where_it_was(platform: Platform, number: int) -> None:
+    process = slow_rotation(platform)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    told = json.loads(out)
+    assert told["status"] == "interrupted"
+    rest = result(*ROTATE, "--cursor", told["cursor"])
+    assert told["done"] + rest["done"] in (19, 20)  # one may be done and not told
+    assert counts(result(*ROTATE)) == ("complete", 0, 20, 0)
+
+
+@posix
+@pytest.mark.usefixtures("background")
+def test_ctrl_c_is_not_for_a_rotation_in_the_background(platform: Platform) -> None:
+    """A shell starts `mfakit keys rotate &` with SIGINT ignored, and it stays ignored."""
+    process = slow_rotation(platform)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["status"]) == (0, "complete")
+
+
+def slow_rotation(platform: Platform) -> subprocess.Popen[bytes]:
+    """Start to rotate the keys of 20 accounts, and return when the first one is done."""
     platform.enroll(*[f"user-{number:02}" for number in range(20)])
     platform.with_keys(NEW, OLD)
     command = [sys.executable, "-m", "mfakit", "keys", "rotate", "--json", "--page-size", "1"]
@@ -220,14 +245,7 @@ def test_an_interrupted_rotation_says_where_it_was(platform: Platform, number: i
         [*command, "--store", "stores_to_keep:Slow", "--keys", "keys"], stdout=subprocess.PIPE
     )
     wait_until(lambda: b"new" in platform.store.scan(cursor=None, limit=1).records[0].document)
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    told = json.loads(out)
-    assert told["status"] == "interrupted"
-    rest = result(*ROTATE, "--cursor", told["cursor"])
-    assert told["done"] + rest["done"] in (19, 20)  # one may be done and not told
-    assert counts(result(*ROTATE)) == ("complete", 0, 20, 0)
+    return process
 
 
 def test_accounts_that_fail_are_listed(platform: Platform) -> None:

@@ -219,8 +219,8 @@ def test_only_what_is_for_the_owner_is_mailed_and_a_failing_relay_stops_nothing(
     sink = notices.OwnerNotices(send, lambda account_id: "ann@example.com")
     for kind in (EventKind.ENROLLED, EventKind.CODE_REFUSED, EventKind.DISABLED):
         sink(_event(kind))
-    assert sent.get(timeout=5) == "Two-step authentication is on"
-    assert sent.get(timeout=5) == "Two-step authentication was turned off"
+    assert sent.get(timeout=30) == "Two-step authentication is on"
+    assert sent.get(timeout=30) == "Two-step authentication was turned off"
 
 
 def test_an_account_without_an_address_gets_no_mail():

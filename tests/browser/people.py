@@ -40,7 +40,7 @@ class SmtpSink:
 
     def subjects(self, address: str, count: int) -> list[str]:
         """Wait until an address has got so many mails, and return their subjects in order."""
-        until = monotonic() + 5
+        until = monotonic() + 30
         while True:
             found = [mail["Subject"] for mail in self.mails if mail["To"] == address]
             if len(found) >= count or monotonic() > until:

@@ -132,7 +132,7 @@ class Site(World):
         environment = os.environ | {"MAIL_SITE": str(self.base), "PYTHONPATH": tests}
         with (self.base / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, cwd=HERE, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self.is_healthy():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(self.log)

@@ -293,7 +293,7 @@ def nginx(servers: Servers, tmp_path: Path) -> Iterator[int]:
     configuration = tmp_path / "nginx.conf"
     configuration.write_text("user root;\n" + text)
     process = subprocess.Popen([program, "-c", str(configuration), "-p", str(tmp_path)])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             socket.create_connection((HOST, port), 1).close()

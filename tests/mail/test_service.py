@@ -345,7 +345,9 @@ def test_reload_takes_key_and_platform(box: Box) -> None:
             headers = {"Authorization": f"Bearer {key}"}
             async with session.post("/dovecot", data=FORM, headers=headers) as response:
                 assert response.status == status
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(30):
+            while not box.closed:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
         assert box.closed == ["platform 0"]
 
     _run(box, test)
@@ -378,14 +380,16 @@ def test_a_reload_does_not_open_a_port_to_everybody(box: Box) -> None:
     _run(box, test)
 
 
+@pytest.mark.usefixtures("background")
 def test_signals(box: Box) -> None:
-    """SIGHUP reloads, SIGTERM stops; systemd is told."""
+    """SIGHUP reloads, SIGTERM stops; systemd is told. Ctrl-C is not for a service in the background."""
     told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     told.bind(str(box.base / "notify"))
-    told.settimeout(5)
+    told.settimeout(30)
 
     def play() -> None:
         assert told.recv(500) == b"READY=1"
+        os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGHUP)
         assert told.recv(500).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
         assert told.recv(500) == b"READY=1"
@@ -396,11 +400,24 @@ def test_signals(box: Box) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOTIFY_SOCKET", str(box.base / "notify"))
         asyncio.run(run_service(box.path))
-    player.join(5)
+    player.join(30)
     assert not player.is_alive()
     assert told.recv(500) == b"STOPPING=1"
     told.close()
     assert box.closed == ["platform 0", "platform 1"]
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_stops_a_service_at_a_terminal(box: Box) -> None:
+    async def play() -> None:
+        serving = asyncio.create_task(run_service(box.path))
+        while not (box.base / "s").exists():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(serving, 30)
+
+    asyncio.run(play())
+    assert box.closed == ["platform 0"]
 
 
 def test_check_listens_on_nothing(box: Box) -> None:

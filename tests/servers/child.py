@@ -46,7 +46,7 @@ def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 
 def wait_for(is_up: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the server answers."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not is_up():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(log.read_text(errors="replace")[-2000:])
@@ -80,8 +80,7 @@ def free_ports(count: int) -> list[int]:
         port = 20_000 + secrets.randbelow(12_000 // _WORKERS) * _WORKERS + worker
         if port in _GIVEN:  # its server has not begun to listen yet, maybe
             continue
-        with socket.socket() as one, suppress(OSError):
-            one.bind(("127.0.0.1", port))
+        if _is_free(port):
             ports.append(port)
             _GIVEN.add(port)
     return ports
@@ -90,3 +89,20 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """Return one such port."""
     return free_ports(1)[0]
+
+
+def free_hundred() -> int:
+    """Return the first of a hundred free ports, none of which `free_ports` gives to another test."""
+    firsts = list(range(32_000, 32_700, 100))
+    secrets.SystemRandom().shuffle(firsts)
+    for first in firsts:
+        if all(map(_is_free, range(first, first + 100))):
+            return first
+    raise RuntimeError("No hundred ports from 32000 to 32699 are free: end what listens there.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one, suppress(OSError):
+        one.bind(("127.0.0.1", port))
+        return True
+    return False

@@ -44,7 +44,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 [*ends_with_us, *command], stderr=log, env=os.environ | environment
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not all(map(_answers, ports)):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(self.log)

@@ -171,7 +171,7 @@ class Postgres:
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 psycopg.connect(self.dsn(), connect_timeout=5).close()

@@ -1,6 +1,7 @@
 """Stores behind a socket, and some that handle a lost connection or a cancelled call wrongly.
 
-The server applies a write, takes its time, and answers; cut in between, the client cannot know.
+The server hears of a write, applies it and answers, and takes its time between. A cut waits for one write
+in each of the two pauses, if there is one to come: of those, a client cannot know whether they won.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mfakit.storage import StoredRecord
 from mfakit.storage.memory import MemoryStore
 
 ANSWER_SECONDS = 0.0005
+WAIT_SECONDS = 0.2
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -49,39 +51,59 @@ class Server:
         self._rows = MemoryStore()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
-        self._connections: list[socket.socket] = []
-        self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        self._connections: dict[socket.socket, str] = {}  # and how far a replace() on it has come
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """End every connection, whatever it is in the middle of."""
-        with self._lock:
-            for connection in self._connections:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            self._connections.clear()
+        """End every connection: if it can be, in the middle of a write not applied and of one applied."""
+        with self._turn:
+            self._turn.wait_for(
+                lambda: {"heard", "applied"} <= set(self._connections.values()), WAIT_SECONDS
+            )
+            self._end_all()
 
     def stop(self) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self.cut()
+        with self._turn:
+            self._end_all()
+
+    def _end_all(self) -> None:
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 connection, _ = self._socket.accept()
-                with self._lock:
-                    self._connections.append(connection)
+                with self._turn:
+                    self._connections[connection] = ""
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
             while True:
                 name, args, kwargs = receive(connection)
-                answer = getattr(self._rows, name)(*args, **kwargs)
-                time.sleep(ANSWER_SECONDS)
+                self._note(connection, name, "heard")
+                time.sleep(ANSWER_SECONDS / 2)
+                with self._turn:
+                    self._note(connection, name, "applied")
+                    answer = getattr(self._rows, name)(*args, **kwargs)
+                time.sleep(ANSWER_SECONDS / 2)
+                self._note(connection, name, "")
                 send(connection, answer)
+
+    def _note(self, connection: socket.socket, name: str, state: str) -> None:
+        """Write down how far a replace() has come, unless its connection is cut."""
+        with self._turn:
+            if connection not in self._connections:
+                raise ConnectionAbortedError
+            self._connections[connection] = state if name == "replace" else ""
+            self._turn.notify_all()
 
 
 class NetworkStore:
@@ -261,3 +283,30 @@ class AwaitingStore(AsyncNetworkStore):
         while not await super().replace(new, expected=row.revision):
             row = await self.load(new.account_id) or row
         return True
+
+
+class UnevenStore:
+    """A store in memory whose first write takes long; a cancelled write leaves it stuck."""
+
+    def __init__(self) -> None:
+        self._rows = MemoryStore()
+        self._turns = 3_000
+        self._is_stuck = False
+
+    async def load(self, account_id: str) -> StoredRecord | None:
+        if self._is_stuck:
+            raise StoreUnavailableError
+        return self._rows.load(account_id)
+
+    async def create(self, new: StoredRecord) -> bool:
+        return self._rows.create(new)
+
+    async def replace(self, new: StoredRecord, *, expected: int) -> bool:
+        turns, self._turns, self._is_stuck = self._turns, 3, True
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        self._is_stuck = False
+        return self._rows.replace(new, expected=expected)
+
+    async def delete(self, account_id: str, *, expected: int) -> bool:
+        return self._rows.delete(account_id, expected=expected)

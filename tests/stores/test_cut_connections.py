@@ -7,7 +7,7 @@ from functools import partial
 
 import network_store
 import pytest
-from network_store import AsyncNetworkStore, NetworkStore, Server
+from network_store import AsyncNetworkStore, NetworkStore, Server, UnevenStore
 
 from mfakit.testing import AsyncStoreContract, StoreContract
 from mfakit.testing.contract import check_names, run_check
@@ -59,7 +59,7 @@ def test_who_guesses_is_caught(
 
 
 class AsyncContract(AsyncStoreContract):
-    PROCESSES, KILLS, PATIENCE_SECONDS = 2, 2, 2.0
+    PROCESSES = KILLS = 2
 
     def __init__(self, kind: type[AsyncNetworkStore], server: Server) -> None:
         self.kind, self.server = kind, server
@@ -95,6 +95,19 @@ def test_an_asynchronous_store_passes(server: Server) -> None:
 def test_what_only_an_asynchronous_store_does_wrong_is_caught(
     server: Server, kind: type[AsyncNetworkStore], check: str, words: str
 ) -> None:
-    result = run_check(AsyncContract(kind, server), check)
+    contract = AsyncContract(kind, server)
+    contract.PATIENCE_SECONDS = 2.0
+    result = run_check(contract, check)
     assert result.outcome == "failed"
     assert words in result.text
+
+
+def test_writes_are_cancelled_in_the_middle_however_long_the_first_one_took() -> None:
+    """A busy machine makes one write long; the moments of cancelling follow those that come next."""
+
+    class Contract(AsyncStoreContract):
+        async def make_store(self) -> UnevenStore:
+            return UnevenStore()
+
+    for _ in range(5):
+        assert run_check(Contract(), "cancelled_write_is_whole").outcome == "failed"

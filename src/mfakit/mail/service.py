@@ -297,15 +297,16 @@ async def check_service(path: Path, login: str | None = None) -> list[str]:
 
 
 async def run_service(path: Path) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP reloads.
+    """Serve until SIGTERM or SIGINT; SIGHUP reloads. A background job's ignored SIGINT stays ignored.
 
     Raises:
         ConfigurationError: The text says what to correct.
     """
     service = MailService(path)
     loop, ended, wanted = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGINT, ended.set)
     loop.add_signal_handler(signal.SIGHUP, wanted.set)
     try:
         await service.start()

@@ -109,7 +109,10 @@ class AsyncStoreContract(FailureChecks, RaceChecks, ScanChecks, ValueChecks, Row
             if turn == 0:
                 whole_way = await _let_run(writing, None)
             else:
-                await _let_run(writing, random.randint(0, whole_way))  # noqa: S311 - any moment
+                # A little beyond the whole way as it was last seen: the first may have been long.
+                moment = random.randint(0, whole_way + whole_way // 4 + 1)  # noqa: S311 - any
+                turned = await _let_run(writing, moment)
+                whole_way = turned if writing.done() else whole_way
                 writing.cancel()
             won = await self._outcome(writing)
             present = await self._still_whole(store, begun, neighbours)

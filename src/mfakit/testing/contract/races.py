@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mfakit.storage import Store, StoredRecord
@@ -20,6 +20,8 @@ _ONE_STATEMENT = (
     " writes (UPDATE ... WHERE account_id = ? AND revision = ?), and read its count of rows."
 )
 _ROWS_IN_STEP = 10
+_WRITES_EACH = 2  # at least, so that a slow store has a race too
+_SLOW_SECONDS = 20.0
 Write = Callable[[Store, str, int], bool]
 
 
@@ -63,7 +65,7 @@ def count_up(member: Member, account_id: str, seconds: float) -> int:
 
 
 def take_turns(member: Member, account_id: str, seconds: float) -> tuple[list[int], list[int]]:
-    """Create, replace and delete a row for a while.
+    """Create, replace and delete a row for a while, and until it has written twice.
 
     Returns:
         The revisions that its won writes made, and those that they took the place of.
@@ -71,8 +73,7 @@ def take_turns(member: Member, account_id: str, seconds: float) -> tuple[list[in
     made: list[int] = []
     taken: list[int] = []
     member.barrier.wait(60)
-    give_up_at = time.monotonic() + seconds
-    while time.monotonic() < give_up_at:
+    for _ in _time(seconds, made):
         row = member.store.load(account_id)
         new = _written(account_id, int.from_bytes(os.urandom(7), "big"))
         is_deleted = row is not None and new.revision % 4 == 0
@@ -85,6 +86,15 @@ def take_turns(member: Member, account_id: str, seconds: float) -> tuple[list[in
         made += [new.revision] * (won and not is_deleted)
         taken += [row.revision] * won if row else []
     return made, taken
+
+
+def _time(seconds: float, made: Sequence[int]) -> Iterator[None]:
+    """Give turns for so long, and longer while a slow store has hardly made a write."""
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds or (
+        len(made) < _WRITES_EACH and passed < _SLOW_SECONDS
+    ):
+        yield
 
 
 def _written(account_id: str, place: int) -> StoredRecord:
