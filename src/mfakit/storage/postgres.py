@@ -152,7 +152,8 @@ class _Layout:
         wait_seconds: float,
     ) -> None:
         name = sql.Identifier(table) if schema is None else sql.Identifier(schema, table)
-        self._name_table(name.as_string(None))
+        self._table = name.as_string(None)
+        self._use_table(self._table)
         if not 0 <= connections_min <= connections_max > 0 < wait_seconds:
             raise StoreConfigurationError(
                 "Give 0 <= connections_min <= connections_max, at least one, and wait_seconds > 0."
@@ -178,9 +179,9 @@ class _Layout:
         self._oid = 0
         self._drained_at = 0.0
 
-    def _name_table(self, written: str) -> None:
-        self._table = written
-        text = written.replace("%", "%%")
+    def _use_table(self, name: str) -> None:
+        self._table_in_use = name
+        text = name.replace("%", "%%")
         self._sql = _Statements(*(one.replace("{table}", text).encode() for one in _TEXTS))
 
     def _is_read(self, done: _Done | _Failed) -> TypeGuard[_Done]:
@@ -223,8 +224,8 @@ class _Layout:
         keys = {(name, *rest) for _, _, name, _, *rest, _, _, _ in done.rows}
         if ("account_id", "C", True) not in keys:
             raise StoreConfigurationError('account_id must be COLLATE "C" and a key of its own.')
-        if self._table != place:
-            self._name_table(place)  # with its schema: from now on no search path leads elsewhere
+        if self._table_in_use != place:
+            self._use_table(place)  # with its schema: from now on no search path leads elsewhere
         self._oid, self._accepted = oid, True
         return notes(is_pooled=process != done.process)
 
@@ -317,7 +318,7 @@ class PostgresStore(_Layout, Forkable):
         """
         pauses = iter(_READ_PAUSES_SECONDS)
         while True:
-            done = self._run(_CHECK, (self._table,))
+            done = self._run(_CHECK, (self._table_in_use,))
             if not isinstance(done, _Failed):
                 return self._accept(done)
             time.sleep(_next_pause(done, pauses))
@@ -464,7 +465,7 @@ class AsyncPostgresStore(_Layout):
         """As `PostgresStore.check`."""
         pauses = iter(_READ_PAUSES_SECONDS)
         while True:
-            done = await self._run(_CHECK, (self._table,))
+            done = await self._run(_CHECK, (self._table_in_use,))
             if not isinstance(done, _Failed):
                 return self._accept(done)
             await asyncio.sleep(_next_pause(done, pauses))
