@@ -36,6 +36,7 @@ from servers.child import need
 from servers.pgbouncer import PgBouncer
 
 pytestmark = pytest.mark.server
+MODES = ("transaction", "statement", "session")
 TABLES = ("customers", "staff")
 THREADS, LOADS = 12, 60
 SAYS = "A connection pooler (PgBouncer, say) is between mfakit and PostgreSQL."
@@ -46,9 +47,20 @@ def row(document: bytes = b"{}", revision: int = 1) -> StoredRecord:
     return StoredRecord(account_id="ann", revision=revision, document=document, summary=summary)
 
 
-@cache
 def pooler(mode: str = "transaction") -> PgBouncer:
-    return PgBouncer(postgres.running(), pool_mode=mode)
+    return _poolers()[mode]
+
+
+@cache
+def _poolers() -> dict[str, PgBouncer]:
+    server = postgres.running()
+    return {mode: PgBouncer(server, pool_mode=mode) for mode in MODES}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _servers() -> None:
+    """Start them in this thread: each ends with the thread that started it."""
+    _poolers()
 
 
 @cache
@@ -185,7 +197,7 @@ def test_two_asynchronous_stores_behind_a_pooler_load_each_its_own_row(
     assert found == {("customers", "customers"): each, ("staff", "staff"): each}
 
 
-@pytest.mark.parametrize("mode", ["transaction", "statement", "session"])
+@pytest.mark.parametrize("mode", MODES)
 def test_what_is_prepared_is_prepared_on_the_servers_own_connections_alone(
     database: Database, mode: str
 ) -> None:

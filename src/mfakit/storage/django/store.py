@@ -134,7 +134,7 @@ class DjangoStore:
 
         Returns what an operator should know and need not mend: that a connection pooler is between.
         """
-        self.scan(cursor=None, limit=0)
+        self.scan(cursor=None, limit=1)
         with self._alone() as connection:
             return notes(is_pooled=_is_pooled(connection))
 
