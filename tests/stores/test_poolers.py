@@ -506,7 +506,7 @@ def test_an_asynchronous_call_that_waits_finds_it_as_soon(database: Database) ->
                 with pytest.raises(StoreUnavailableError):
                     await store.replace(row(), expected=9)
                 waiting = asyncio.ensure_future(store.load("ann"))
-                await asyncio.sleep(3.3)
+                await asyncio.sleep(7.3)  # its next attempt would be after 15
             finally:
                 server.start()
             began = time.monotonic()
