@@ -169,6 +169,7 @@ INTERNAL += (
     "rows",
     "storage.causes",
     "storage.columns",
+    "storage.poolers",
     "views",
     "__",
 )

@@ -34,13 +34,13 @@ def need(name: str, get_it: str) -> Any:
     return pytest.importorskip(name, reason=f"Get it with: {get_it}")
 
 
-def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a server whose output goes to `log`."""
+def spawn(command: Sequence[str], log: Path, user: str | None = None) -> subprocess.Popen[bytes]:
+    """Start a server whose output goes to `log`, as another user if root starts it."""
     guard = shutil.which("setpriv")  # Linux: the kernel kills the server when its parent dies
     dies_too = [guard, "--pdeathsig", "KILL", "--"] if guard else []
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*dies_too, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            [*dies_too, *command], user=user, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
 
 

@@ -29,7 +29,7 @@ from mfakit.hashing import Argon2Hasher
 from mfakit.migration.names import without_secrets
 from mfakit.policy import Policy
 from mfakit.service import MFA
-from mfakit.storage import Store, StoredRecord
+from mfakit.storage import CheckedStore, Store, StoredRecord
 from mfakit.testing import StoreContract
 from mfakit.testing.contract import check_names, run_check
 from mfakit.testing.contract.rows import RowChecks
@@ -109,7 +109,10 @@ def _platform(mfa: MFA, scratch_account: str | None) -> Iterator[Finding]:
         yield _hashing(policy)
     else:
         yield _ok("policy", "A callable gives each account its own: not looked at.")
-    yield _reach(mfa)
+    reached = _reach(mfa)
+    yield reached
+    if reached.level != "problem":
+        yield from _notes(mfa._store)
     if scratch_account is not None:
         yield from _semantics(mfa._store, scratch_account)
 
@@ -268,6 +271,12 @@ def _reach(mfa: MFA) -> Finding:
         text = "It answers; none of the accounts looked at has two-step on."
         return _warning("store", text, "Is it the right one?")
     return _ok("store", "It answers and can be walked.")
+
+
+def _notes(store: Store) -> list[Finding]:
+    """Return what the store says about its server."""
+    told = store.check() if isinstance(store, CheckedStore) else None
+    return [_ok("store", text) for text in told or ()]
 
 
 def _semantics(store: Store, account_id: str) -> list[Finding]:

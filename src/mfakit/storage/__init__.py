@@ -6,12 +6,21 @@ methods, one statement each) and prove it with `mfakit.testing.StoreContract`.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mfakit.core.secret import Value
 from mfakit.rows import StoredRecord, Summary
 
-__all__ = ["AsyncScanStore", "AsyncStore", "Page", "ScanStore", "Store", "StoredRecord", "Summary"]
+__all__ = [
+    "AsyncScanStore",
+    "AsyncStore",
+    "CheckedStore",
+    "Page",
+    "ScanStore",
+    "Store",
+    "StoredRecord",
+    "Summary",
+]
 
 
 class Store(Protocol):
@@ -61,6 +70,18 @@ class ScanStore(Protocol):
         """Return up to `limit` rows after an opaque cursor, of ids that begin with `prefix`.
 
         In any order; every account that lasts is met at least once, writes going on or not.
+        """
+
+
+@runtime_checkable
+class CheckedStore(Protocol):
+    """A store that looks at its server when it is asked; `mfakit doctor` asks."""
+
+    def check(self) -> tuple[str, ...] | None:
+        """Return what an operator should know and need not mend, in sentences; raise what is wrong.
+
+        Raises `StoreConfigurationError` when the server cannot keep a store's promises, and
+        `StoreUnavailableError` when it does not answer.
         """
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from threading import Lock
 from time import monotonic
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeGuard
 
 try:
     from psycopg import AsyncConnection, Connection, ProgrammingError, sql
@@ -33,6 +33,7 @@ from mfakit.forks import Forkable, watch_forks
 from mfakit.storage import Page, StoredRecord
 from mfakit.storage.causes import DriverError
 from mfakit.storage.columns import encode_summary, page_of, stored_row
+from mfakit.storage.poolers import OWN_PROCESS, notes
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
 
@@ -63,7 +64,10 @@ _CHECK = b"""
 SELECT pg_is_in_recovery(), current_setting('server_encoding'),
        attname::text, format_type(atttypid, NULL), collname::text,
        EXISTS (SELECT FROM pg_index WHERE indrelid = found AND indisunique AND indpred IS NULL
-               AND indnkeyatts = 1 AND indkey[0] = attnum)
+               AND indnkeyatts = 1 AND indkey[0] = attnum),
+       (SELECT format('%%I.%%I', nspname, relname) FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = found),
+       found::oid::bigint, pg_backend_pid()
 FROM (SELECT to_regclass(%s) AS found) AS wanted
 LEFT JOIN pg_attribute ON attrelid = found AND attnum > 0 AND NOT attisdropped
 LEFT JOIN pg_collation ON pg_collation.oid = attcollation
@@ -81,9 +85,20 @@ _GONE = frozenset({"57P01", "57P02", "57P03", "25006"})
 # time, and half a second in all.
 _READ_PAUSES_SECONDS = tuple(0.004 * 2**attempt for attempt in range(7))
 
+# Uses of a statement before psycopg prepares it, where nothing is between it and the server.
+_PREPARE_AFTER = 5
+# A server that is back is found after this time at the latest, while a call waits for it.
+_RECONNECT_SECONDS = 0.5
+
+_ANOTHER_TABLE = (
+    "PostgreSQL answered from another table than the store's. Another client has changed the search "
+    "path of a shared connection, or the table is made anew again and again: give schema=."
+)
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname")
 
 Rows = list[tuple[Any, ...]]
+_Read = Literal["load", "scan"]
+_Write = Literal["schema", "create", "replace", "delete"]
 _TEXTS = (_SCHEMA, _LOAD, _CREATE, _REPLACE, _DELETE, _SCAN)
 
 
@@ -99,10 +114,19 @@ class _Statements(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """What one statement returned, and how many rows it met."""
+    """What one statement returned, and how many rows it met.
+
+    Args:
+        rows: The rows.
+        met: How many there were, or were written.
+        source: The OID of the table that the first column comes from, 0 if none.
+        process: The id of the server's process, as the connection was told it.
+    """
 
     rows: Rows
     met: int
+    source: int
+    process: int
 
 
 class _Failed:
@@ -129,13 +153,15 @@ class _Layout:
     ) -> None:
         name = sql.Identifier(table) if schema is None else sql.Identifier(schema, table)
         self._table = name.as_string(None)
-        written = self._table.replace("%", "%%")
-        self._sql = _Statements(*(text.replace("{table}", written).encode() for text in _TEXTS))
+        self._use_table(self._table)
         if not 0 <= connections_min <= connections_max > 0 < wait_seconds:
             raise StoreConfigurationError(
                 "Give 0 <= connections_min <= connections_max, at least one, and wait_seconds > 0."
             )
         self._place, self._pool_options = "a pool", dict[str, Any]()
+        # SECURITY: a pool's connections may lead to a pooler, where a prepared statement of another
+        # client has the same name: the row of another table. With a string see `_prepare_if_direct`.
+        self._prepare = None if isinstance(source, str) else False
         if isinstance(source, str):
             self._place, settings = _connection_options(source, wait_seconds)
             self._pool_options = {
@@ -144,13 +170,30 @@ class _Layout:
                 "min_size": connections_min,
                 "max_size": connections_max,
                 "timeout": wait_seconds,
-                # Past this, the next call tries anew at once instead of waiting for its turn.
-                "reconnect_timeout": wait_seconds,
+                # Past this, a new attempt is made at once, instead of ever more rarely.
+                "reconnect_timeout": min(wait_seconds, _RECONNECT_SECONDS),
                 "name": "mfakit",
                 "open": False,
             }
         self._accepted = False
+        self._oid = 0
         self._drained_at = 0.0
+
+    def _use_table(self, name: str) -> None:
+        self._table_in_use = name
+        text = name.replace("%", "%%")
+        self._sql = _Statements(*(one.replace("{table}", text).encode() for one in _TEXTS))
+
+    def _is_read(self, done: _Done | _Failed) -> TypeGuard[_Done]:
+        """Say whether rows were read, and from the table that was checked."""
+        if isinstance(done, _Failed):
+            return False
+        # SECURITY: the same account's row of another table may pass for ours, an empty one for "not
+        # enrolled". The server says with each answer which table it is from.
+        is_ours = done.source == self._oid
+        if not is_ours:
+            self._accepted = False  # made anew, maybe
+        return is_ours
 
     def _is_news(self, failed: _Failed, asked_at: float) -> bool:
         """Say whether the other connections are as old as the one that was cut."""
@@ -160,9 +203,9 @@ class _Layout:
             self._accepted = False  # the next connection may lead to another server
         return is_news
 
-    def _accept(self, found: Rows) -> None:
+    def _accept(self, done: _Done) -> tuple[str, ...]:
         """Raise `StoreConfigurationError` if the server or the table cannot keep the promises."""
-        is_standby, encoding = found[0][:2]
+        is_standby, encoding, *_, place, oid, process = done.rows[0]
         # SECURITY: a standby lags, so a revoked passcode would still be good.
         if is_standby:
             raise StoreConfigurationError(
@@ -171,16 +214,20 @@ class _Layout:
             )
         if encoding != "UTF8":
             raise StoreConfigurationError("The database's encoding must be UTF8.")
-        columns = {name: kind for _, _, name, kind, *_ in found}
+        columns = {name: kind for _, _, name, kind, *_ in done.rows}
         if not columns.items() >= _TYPES.items():
             raise StoreConfigurationError(
                 f"The table {self._table} is not there, or is not one of mfakit's for this store. "
                 "Call create_table() once, or write the documented migration."
             )
         # SECURITY: two accounts must never be one row, nor one account two.
-        if ("account_id", "C", True) not in {(name, *rest) for _, _, name, _, *rest in found}:
+        keys = {(name, *rest) for _, _, name, _, *rest, _, _, _ in done.rows}
+        if ("account_id", "C", True) not in keys:
             raise StoreConfigurationError('account_id must be COLLATE "C" and a key of its own.')
-        self._accepted = True
+        if self._table_in_use != place:
+            self._use_table(place)  # with its schema: from now on no search path leads elsewhere
+        self._oid, self._accepted = oid, True
+        return notes(is_pooled=process != done.process)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._place!r}, {self._table!r})"
@@ -231,42 +278,50 @@ class PostgresStore(_Layout, Forkable):
 
     def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
-        rows = self._read(self._sql.load, (parse_account_id(account_id),))
+        rows = self._read("load", (parse_account_id(account_id),))
         return stored_row(rows[0]) if rows else None
 
     def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none. Raises `StoreUnavailableError`."""
         values = (parse_account_id(new.account_id), *_values(new))
-        return self._write(self._sql.create, values, _DUPLICATE)
+        return self._write("create", values, _DUPLICATE)
 
     def replace(self, new: StoredRecord, *, expected: int) -> bool:
         """Replace the row whose revision is `expected`. Raises `StoreUnavailableError`."""
         place = (parse_account_id(new.account_id), expected)
-        return self._write(self._sql.replace, (*_values(new), *place))
+        return self._write("replace", (*_values(new), *place))
 
     def delete(self, account_id: str, *, expected: int) -> bool:
         """Delete the row whose revision is `expected`. Raises `StoreUnavailableError`."""
-        return self._write(self._sql.delete, (parse_account_id(account_id), expected))
+        return self._write("delete", (parse_account_id(account_id), expected))
 
     def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
         """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
-        return page_of(self._read(self._sql.scan, (prefix, cursor or "", limit + 1)), limit, prefix)
+        return page_of(self._read("scan", (prefix, cursor or "", limit + 1)), limit, prefix)
 
     def create_table(self) -> None:
         """Create the table if it is missing; several processes may do so at once.
 
         For tests and platforms without migrations. Raises `StoreUnavailableError`.
         """
-        self._send(self._sql.schema, (), _CREATED_BY_ANOTHER)
+        self._send("schema", (), _CREATED_BY_ANOTHER)
 
-    def check(self) -> None:
+    def check(self) -> tuple[str, ...]:
         """Check the server and the table now: at start, rather than at the first sign-in.
+
+        Returns:
+            What an operator should know and need not mend: that a connection pooler is between.
 
         Raises:
             StoreConfigurationError: They cannot keep a store's promises; the text says why.
             StoreUnavailableError: The server does not answer. Retry later.
         """
-        self._accept(self._read(_CHECK, (self._table,)))
+        pauses = iter(_READ_PAUSES_SECONDS)
+        while True:
+            done = self._run(_CHECK, (self._table_in_use,))
+            if not isinstance(done, _Failed):
+                return self._accept(done)
+            time.sleep(_next_pause(done, pauses))
 
     def close(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
@@ -289,29 +344,26 @@ class PostgresStore(_Layout, Forkable):
         self.close()
 
     def _write(
-        self, statement: bytes, values: Sequence[Any], known: frozenset[str] = frozenset()
+        self, name: _Write, values: Sequence[Any], known: frozenset[str] = frozenset()
     ) -> bool:
         if not self._accepted:
             self.check()
-        return self._send(statement, values, known)
+        return self._send(name, values, known)
 
-    def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
+    def _read(self, name: _Read, values: Sequence[Any]) -> Rows:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
         pauses = iter(_READ_PAUSES_SECONDS)
         while True:
-            if not self._accepted and statement is not _CHECK:
+            if not self._accepted:
                 self.check()
-            done = self._run(statement, values)
-            if not isinstance(done, _Failed):
+            done = self._run(getattr(self._sql, name), values)
+            if self._is_read(done):
                 return done.rows
-            pause_seconds = next(pauses, None)
-            if pause_seconds is None or not done.may_be_read_again:
-                raise StoreUnavailableError from done.cause
-            time.sleep(pause_seconds)
+            time.sleep(_next_pause(done, pauses))
 
-    def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
+    def _send(self, name: _Write, values: Sequence[Any], known: frozenset[str]) -> bool:
         """Write, once only: unless the failure is a known one, the row may have been written."""
-        done = self._run(statement, values)
+        done = self._run(getattr(self._sql, name), values)
         if not isinstance(done, _Failed):
             return done.met == 1
         if done.code in known | _LOST:
@@ -330,7 +382,7 @@ class PostgresStore(_Layout, Forkable):
             pool = self._pool()
             connection = pool.getconn()
             try:
-                return _execute(connection, statement, values)
+                return _execute(connection, statement, values, prepare=self._prepare)
             finally:
                 pool.putconn(connection)
         except Exception as error:
@@ -345,7 +397,11 @@ class PostgresStore(_Layout, Forkable):
         pool = self._own
         if pool is None:
             with self._making:
-                pool = self._own or ConnectionPool(**self._pool_options)
+                pool = self._own or ConnectionPool(
+                    configure=_prepare_if_direct,
+                    reconnect_failed=_connect_again,
+                    **self._pool_options,
+                )
                 pool.open()  # does nothing to one that is open
                 self._own = pool
         return pool
@@ -379,35 +435,40 @@ class AsyncPostgresStore(_Layout):
 
     async def load(self, account_id: str) -> StoredRecord | None:
         """Return the row, None if there is none. Raises `StoreUnavailableError`."""
-        rows = await self._read(self._sql.load, (parse_account_id(account_id),))
+        rows = await self._read("load", (parse_account_id(account_id),))
         return stored_row(rows[0]) if rows else None
 
     async def create(self, new: StoredRecord) -> bool:
         """Insert the row if the account has none. Raises `StoreUnavailableError`."""
         values = (parse_account_id(new.account_id), *_values(new))
-        return await self._write(self._sql.create, values, _DUPLICATE)
+        return await self._write("create", values, _DUPLICATE)
 
     async def replace(self, new: StoredRecord, *, expected: int) -> bool:
         """Replace the row whose revision is `expected`. Raises `StoreUnavailableError`."""
         place = (parse_account_id(new.account_id), expected)
-        return await self._write(self._sql.replace, (*_values(new), *place))
+        return await self._write("replace", (*_values(new), *place))
 
     async def delete(self, account_id: str, *, expected: int) -> bool:
         """Delete the row whose revision is `expected`. Raises `StoreUnavailableError`."""
-        return await self._write(self._sql.delete, (parse_account_id(account_id), expected))
+        return await self._write("delete", (parse_account_id(account_id), expected))
 
     async def scan(self, *, cursor: str | None, limit: int, prefix: str = "") -> Page:
         """Return up to `limit` rows in the order of their ids. Raises `StoreUnavailableError`."""
-        rows = await self._read(self._sql.scan, (prefix, cursor or "", limit + 1))
+        rows = await self._read("scan", (prefix, cursor or "", limit + 1))
         return page_of(rows, limit, prefix)
 
     async def create_table(self) -> None:
         """Create the table if it is missing. Raises `StoreUnavailableError`."""
-        await self._send(self._sql.schema, (), _CREATED_BY_ANOTHER)
+        await self._send("schema", (), _CREATED_BY_ANOTHER)
 
-    async def check(self) -> None:
+    async def check(self) -> tuple[str, ...]:
         """As `PostgresStore.check`."""
-        self._accept(await self._read(_CHECK, (self._table,)))
+        pauses = iter(_READ_PAUSES_SECONDS)
+        while True:
+            done = await self._run(_CHECK, (self._table_in_use,))
+            if not isinstance(done, _Failed):
+                return self._accept(done)
+            await asyncio.sleep(_next_pause(done, pauses))
 
     async def aclose(self) -> None:
         """Close the store's own pool; the store may be used again afterwards."""
@@ -422,27 +483,24 @@ class AsyncPostgresStore(_Layout):
         await self.aclose()
 
     async def _write(
-        self, statement: bytes, values: Sequence[Any], known: frozenset[str] = frozenset()
+        self, name: _Write, values: Sequence[Any], known: frozenset[str] = frozenset()
     ) -> bool:
         if not self._accepted:
             await self.check()
-        return await self._send(statement, values, known)
+        return await self._send(name, values, known)
 
-    async def _read(self, statement: bytes, values: Sequence[Any]) -> Rows:
+    async def _read(self, name: _Read, values: Sequence[Any]) -> Rows:
         pauses = iter(_READ_PAUSES_SECONDS)
         while True:
-            if not self._accepted and statement is not _CHECK:
+            if not self._accepted:
                 await self.check()
-            done = await self._run(statement, values)
-            if not isinstance(done, _Failed):
+            done = await self._run(getattr(self._sql, name), values)
+            if self._is_read(done):
                 return done.rows
-            pause_seconds = next(pauses, None)
-            if pause_seconds is None or not done.may_be_read_again:
-                raise StoreUnavailableError from done.cause
-            await asyncio.sleep(pause_seconds)
+            await asyncio.sleep(_next_pause(done, pauses))
 
-    async def _send(self, statement: bytes, values: Sequence[Any], known: frozenset[str]) -> bool:
-        done = await self._run(statement, values)
+    async def _send(self, name: _Write, values: Sequence[Any], known: frozenset[str]) -> bool:
+        done = await self._run(getattr(self._sql, name), values)
         if not isinstance(done, _Failed):
             return done.met == 1
         if done.code in known | _LOST:
@@ -455,7 +513,7 @@ class AsyncPostgresStore(_Layout):
             pool = await self._pool()
             connection = await pool.getconn()
             try:
-                return await _execute_async(connection, statement, values)
+                return await _execute_async(connection, statement, values, prepare=self._prepare)
             finally:
                 await pool.putconn(connection)
         except Exception as error:
@@ -468,28 +526,82 @@ class AsyncPostgresStore(_Layout):
         if self._given is not None:
             return self._given
         if self._own is None:
-            self._own = AsyncConnectionPool(**self._pool_options)
+            self._own = AsyncConnectionPool(
+                configure=_prepare_if_direct_async,
+                reconnect_failed=_connect_again_async,
+                **self._pool_options,
+            )
         if self._own.closed:
             await self._own.open()
         return self._own
 
 
-def _execute(connection: Connection[Any], statement: bytes, values: Sequence[Any]) -> _Done:
+def _execute(
+    connection: Connection[Any], statement: bytes, values: Sequence[Any], *, prepare: bool | None
+) -> _Done:
     with nullcontext() if connection.autocommit else connection:
         cursor = connection.cursor(binary=True, row_factory=tuple_row)
-        cursor.execute(statement, values)
+        cursor.execute(statement, values, prepare=prepare)
         rows = cursor.fetchall() if cursor.rownumber is not None else []
-        return _Done(rows, cursor.rowcount)
+        return _done(cursor, rows)
 
 
 async def _execute_async(
-    connection: AsyncConnection[Any], statement: bytes, values: Sequence[Any]
+    connection: AsyncConnection[Any],
+    statement: bytes,
+    values: Sequence[Any],
+    *,
+    prepare: bool | None,
 ) -> _Done:
     async with nullcontext() if connection.autocommit else connection:
         cursor = connection.cursor(binary=True, row_factory=tuple_row)
-        await cursor.execute(statement, values)
+        await cursor.execute(statement, values, prepare=prepare)
         rows = await cursor.fetchall() if cursor.rownumber is not None else []
-        return _Done(rows, cursor.rowcount)
+        return _done(cursor, rows)
+
+
+def _done(cursor: Any, rows: Rows) -> _Done:
+    return _Done(
+        rows, cursor.rowcount, cursor.pgresult.ftable(0), cursor.connection.pgconn.backend_pid
+    )
+
+
+def _next_pause(done: _Done | _Failed, pauses: Iterator[float]) -> float:
+    """Return how long to wait before a read is tried again; raise if it is not."""
+    pause_seconds = next(pauses, None)
+    if isinstance(done, _Failed):
+        if pause_seconds is None or not done.may_be_read_again:
+            raise StoreUnavailableError from done.cause
+    elif pause_seconds is None:
+        raise StoreConfigurationError(_ANOTHER_TABLE)
+    return pause_seconds
+
+
+# ------------------------------------------------------------------------------ a pool of the store's
+
+
+def _prepare_if_direct(connection: Connection[Any]) -> None:
+    """Let a new connection prepare statements if it leads to the server itself."""
+    found = connection.execute(OWN_PROCESS, prepare=False).fetchone()
+    if found == (connection.pgconn.backend_pid,):
+        connection.prepare_threshold = _PREPARE_AFTER
+
+
+async def _prepare_if_direct_async(connection: AsyncConnection[Any]) -> None:
+    cursor = await connection.execute(OWN_PROCESS, prepare=False)
+    if await cursor.fetchone() == (connection.pgconn.backend_pid,):
+        connection.prepare_threshold = _PREPARE_AFTER
+
+
+def _connect_again(pool: ConnectionPool[Any]) -> None:
+    """Begin a new series of attempts, if somebody waits for a connection."""
+    if pool.get_stats().get("requests_waiting"):
+        pool.check()
+
+
+async def _connect_again_async(pool: AsyncConnectionPool[Any]) -> None:
+    if pool.get_stats().get("requests_waiting"):
+        await pool.check()
 
 
 def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[str, Any]]:
@@ -500,7 +612,11 @@ def _connection_options(conninfo: str, wait_seconds: float) -> tuple[str, dict[s
     if given is None:
         raise StoreConfigurationError("That is no connection string of PostgreSQL.")
     place = " ".join(f"{name}={given[name]}" for name in _SHOWN if name in given)
-    settings: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
+    settings: dict[str, Any] = {
+        "autocommit": True,
+        "client_encoding": "utf8",
+        "prepare_threshold": None,
+    }
     if "connect_timeout" not in given and "PGCONNECT_TIMEOUT" not in os.environ:
         settings["connect_timeout"] = max(2, round(wait_seconds))
     return place, settings

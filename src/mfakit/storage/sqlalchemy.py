@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar, overload
 
 from sqlalchemy import (
     VARBINARY,
     BigInteger,
     Column,
+    Connection,
     CursorResult,
     Dialect,
     Engine,
@@ -42,6 +44,7 @@ from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord
 from mfakit.storage.causes import DriverError
 from mfakit.storage.columns import encode_summary, page_of, stored_row
+from mfakit.storage.poolers import OWN_PROCESS, notes, process_told, unprepared
 
 __all__ = ["AsyncSQLAlchemyStore", "SQLAlchemyStore", "Utf8Binary", "account_table"]
 
@@ -150,6 +153,42 @@ _FAILURES = {
 }
 
 
+# ----------------------------------------------------------------------------- connection poolers
+
+_IS_DIRECT = "mfakit: leads to the server itself"  # a mark on a connection, for as long as it lives
+_NOT_THROUGH_A_POOLER = (
+    "A connection pooler is between mfakit and PostgreSQL, and asyncpg names its statements: one could "
+    "run another client's. Use the driver psycopg, or go to the server directly."
+)
+
+
+@contextmanager
+def _not_prepared_through_poolers(connection: Connection) -> Iterator[None]:
+    """Let the driver prepare statements only on a connection that leads to the server itself."""
+    driver = connection.connection.driver_connection
+    is_asyncpg = connection.dialect.driver == "asyncpg"
+    may_prepare = is_asyncpg or getattr(driver, "prepare_threshold", None) is not None
+    if not may_prepare or connection.info.get(_IS_DIRECT):
+        yield
+        return
+    # SECURITY: clients of a pooler name their statements alike: the row of another table, or "won"
+    # for a write to it.
+    with unprepared(driver):
+        if _IS_DIRECT not in connection.info:
+            connection.info[_IS_DIRECT] = _is_direct(connection)
+        if is_asyncpg and not connection.info[_IS_DIRECT]:
+            raise StoreConfigurationError(_NOT_THROUGH_A_POOLER)
+        yield
+
+
+def _is_direct(connection: Connection) -> bool:
+    """Ask the server for its process; CockroachDB has none, so nothing is prepared there."""
+    if connection.dialect.name != "postgresql":
+        return False
+    told = process_told(connection.connection.driver_connection)
+    return bool(told == connection.exec_driver_sql(OWN_PROCESS).scalar_one())
+
+
 # -------------------------------------------------------------------------------------- the stores
 
 
@@ -214,12 +253,40 @@ class _Rows:
         known = self._failures.duplicate | _CREATED_BY_ANOTHER
         self._send(statement, {}, bool, known=known)
 
-    def _read(self, statement: Executable, parameters: dict[str, Any]) -> Sequence[Row[Any]]:
+    def check(self) -> tuple[str, ...]:
+        """Check that the server answers and has the table: at start, rather than at a sign-in.
+
+        Returns:
+            What an operator should know and need not mend: that a connection pooler is between.
+
+        Raises:
+            StoreConfigurationError: The driver may not be used through a pooler.
+            StoreUnavailableError: The server does not answer, or has no such table.
+        """
+        parameters = {"prefix": "", "after": "", "rows": 0}
+        return notes(is_pooled=self._read(self._scan, parameters, _is_pooled))
+
+    @overload
+    def _read(self, statement: Executable, parameters: dict[str, Any]) -> Sequence[Row[Any]]: ...
+
+    @overload
+    def _read(
+        self, statement: Executable, parameters: dict[str, Any], take: Callable[[Any], _T]
+    ) -> _T: ...
+
+    def _read(
+        self,
+        statement: Executable,
+        parameters: dict[str, Any],
+        take: Callable[[Any], Any] = CursorResult.all,
+    ) -> Any:
         """Read, and again if the connection was dead or a race was lost: it changes nothing."""
         pauses = iter(_READ_PAUSES_SECONDS)
         while True:
             try:
-                return self._run(statement, parameters, CursorResult.all)
+                return self._run(statement, parameters, take)
+            except StoreConfigurationError:
+                raise
             except Exception as caught:
                 cause, may_read_again = self._cause(caught), self._may_read_again(caught)
             pause_seconds = next(pauses, None)
@@ -246,6 +313,8 @@ class _Rows:
         """Write: unless the failure is a known one, the row may have been written."""
         try:
             return self._run(statement, parameters, take)
+        except StoreConfigurationError:
+            raise
         except Exception as caught:
             cause = self._cause(caught)
         if cause.code in known:
@@ -263,8 +332,9 @@ class _Rows:
             self._pid = os.getpid()
         with self._engine.connect() as connection:
             try:
-                taken = take(connection.execute(statement, parameters))
-                connection.commit()
+                with _not_prepared_through_poolers(connection):
+                    taken = take(connection.execute(statement, parameters))
+                    connection.commit()
             except Exception as error:
                 if self._code_of(error) not in self._failures.lost | self._failures.duplicate:
                     connection.invalidate()
@@ -355,6 +425,10 @@ class AsyncSQLAlchemyStore:
         """Create the table if it is missing. Raises `StoreUnavailableError`."""
         await greenlet_spawn(self._rows.create_table)
 
+    async def check(self) -> tuple[str, ...]:
+        """As `SQLAlchemyStore.check`."""
+        return await greenlet_spawn(self._rows.check)
+
     def __repr__(self) -> str:
         return repr(self._rows).replace("_Rows", type(self).__name__, 1)
 
@@ -378,6 +452,12 @@ def _require_own_connections(engine: Engine) -> None:
 def _values(new: StoredRecord) -> dict[str, Any]:
     summary = encode_summary(new.summary).decode()
     return {"revision": new.revision, "document": new.document, "summary": summary}
+
+
+def _is_pooled(result: CursorResult[Any]) -> bool:
+    """Say whether a pooler is between; of other databases than PostgreSQL nothing is known."""
+    connection = result.connection
+    return connection.dialect.name == "postgresql" and not _is_direct(connection)
 
 
 def _row_count(result: CursorResult[Any]) -> int:

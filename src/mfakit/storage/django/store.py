@@ -29,6 +29,7 @@ from mfakit.errors import StoreConfigurationError, StoreUnavailableError
 from mfakit.storage import Page, StoredRecord, Summary
 from mfakit.storage.causes import DriverError
 from mfakit.storage.django.times import from_seconds, to_seconds
+from mfakit.storage.poolers import OWN_PROCESS, notes, process_told, unprepared
 
 if TYPE_CHECKING:
     from mfakit.storage.django.models import Account
@@ -128,6 +129,15 @@ class DjangoStore:
         page = tuple(found[:limit])
         return Page(page, page[-1].account_id if len(found) > limit else None)
 
+    def check(self) -> tuple[str, ...]:
+        """Check that the database answers and has the table: at start, rather than at a sign-in.
+
+        Returns what an operator should know and need not mend: that a connection pooler is between.
+        """
+        self.scan(cursor=None, limit=1)
+        with self._alone() as connection:
+            return notes(is_pooled=_is_pooled(connection))
+
     def _write(self, statement: str, values: dict[str, Any], *expected: int) -> bool:
         try:
             with self._alone() as connection, connection.cursor() as cursor:
@@ -143,7 +153,10 @@ class DjangoStore:
         """Give the connection for one statement; after a failure, make the next call recover."""
         connection = self._connection()
         try:
-            with _own_transaction(connection):
+            connection.ensure_connection()
+            # SECURITY: through a pooler a statement that another client prepared under the same name
+            # would be run: the row of another table.
+            with _own_transaction(connection), unprepared(connection.connection):
                 yield connection
         except Error as error:
             cause = DriverError(error, _code_of(error.__cause__))
@@ -203,6 +216,10 @@ class AsyncDjangoStore:
         """Return up to `limit` rows in the order of their ids."""
         return await self._in_thread(self._store.scan, cursor=cursor, limit=limit, prefix=prefix)
 
+    async def check(self) -> tuple[str, ...]:
+        """As `DjangoStore.check`."""
+        return await self._in_thread(self._store.check)
+
     def close(self) -> None:
         """End the store's own threads and their connections; it is not used afterwards."""
         threads, self._threads = self._threads, 0  # closed once, however often it is asked
@@ -235,6 +252,14 @@ def _own_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
         elif _is_begun_by_hand(connection.connection):
             raise StoreConfigurationError(_BEGUN_BY_HAND)
         yield
+
+
+def _is_pooled(connection: BaseDatabaseWrapper) -> bool:
+    if connection.vendor != "postgresql":
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(OWN_PROCESS)
+        return bool(cursor.fetchone() != (process_told(connection.connection),))
 
 
 def _is_begun_by_hand(driver: Any) -> bool:

@@ -114,6 +114,11 @@ class Bridge:
         won: bool = self.loop.call(self.store.delete, account_id, expected=expected)
         return won
 
+    def check(self) -> tuple[str, ...] | None:
+        """As `CheckedStore.check`, if the store has it."""
+        found: tuple[str, ...] | None = self.loop.call(getattr(self.store, "check", tuple))
+        return found
+
     def close(self) -> None:
         """Close the store by its `aclose` or `close`, if it has one, and then the loop."""
         for name in ("aclose", "close"):
