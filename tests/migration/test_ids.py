@@ -17,7 +17,7 @@ NO_ID = "The account's id is neither text nor a whole number."
 
 
 @pytest.mark.parametrize(
-    "account", [b"ann", memoryview(b"ann"), 7.0, True, ["ann"], {}, "a\ud800"], ids=repr
+    "account", [b"ann", bytearray(b"ann"), 7.0, True, ["ann"], {}, "a\ud800"], ids=ascii
 )
 def test_what_is_no_id_is_a_bad_row(account: object) -> None:
     """`str(b"ann")` would give the second factor to an account that nobody has."""
