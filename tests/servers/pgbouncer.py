@@ -55,9 +55,19 @@ class PgBouncer:
             for path in (self._directory, file, users):
                 shutil.chown(path, self._user)
         atexit.register(self.close)
+        self._command = [str(found), str(file)]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return once it takes connections."""
         log = self._directory / "log"
-        self._process = spawn([str(found), str(file)], log, self._user)
+        self._process = spawn(self._command, log, self._user)
         wait_for(self._answers, self._process, log)
+
+    def stop(self) -> None:
+        """End it at once, with the connections of its clients; `start` it again."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(20)
 
     def dsn(self, database: str) -> str:
         """Return libpq's form, as `Postgres.dsn`."""
@@ -70,8 +80,7 @@ class PgBouncer:
     def close(self) -> None:
         """End it and remove its directory."""
         atexit.unregister(self.close)
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(20)
+        self.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _answers(self) -> bool:
