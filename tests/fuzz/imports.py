@@ -29,6 +29,7 @@ _REASONS = {
     "Not an export of Google Authenticator.",
     "Not time-based (TOTP). The owner must enrol anew.",
     "The hash is none of SHA1, SHA256, SHA512.",
+    "The account's id is neither text nor a whole number.",
     "The key does not open. Is the passphrase the right one?",
     "The secret is longer than 512 bits.",
     "The secret is not base32.",
