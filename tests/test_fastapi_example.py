@@ -254,3 +254,171 @@ def test_keys_are_for_this_user_only_and_kept(tmp_path, clock):
         kept.append((tmp_path / "mfa.keys").read_bytes())
     assert kept[0] == kept[1]
     assert stat.S_IMODE((tmp_path / "mfa.keys").stat().st_mode) == 0o600
+
+
+# ----------------------------------------------------------------- two accounts, and requests of no client
+
+FORMS = {
+    ("POST", "/sign-in"): {"address": "ann@example.com", "password": PASSWORD},
+    ("POST", "/sign-in/code"): {"challenge": "x", "code": "000000", "method": "totp"},
+    ("POST", "/two-step/proof"): {"code": "000000", "method": "totp"},
+    ("POST", "/authenticators"): {"label": "Tablet"},
+    ("POST", "/authenticators/confirm"): {"offer": "x", "code": "000000"},
+    ("POST", "/passcodes"): {"label": "Phone", "protocols": ["imap"], "expires_at": None},
+}
+WITHOUT_BODY = {
+    ("GET", "/two-step"),
+    ("GET", "/passcodes"),
+    ("GET", "/devices"),
+    ("POST", "/recovery-codes"),
+    ("DELETE", "/authenticators/x"),
+    ("DELETE", "/passcodes/x"),
+    ("DELETE", "/devices/x"),
+    ("DELETE", "/two-step"),
+    ("POST", "/sign-out"),
+}
+GARBAGE = [None, "", "a\0b", "\ud800", "x" * 5000, 0, -1, 1e400, True, [], [[]], {"a": 1}, "١٢٣٤٥٦"]
+
+
+def test_an_offer_is_confirmed_in_the_session_that_began_it(ann, http, clock):
+    """Ben's offer in Ann's session changes neither account, and Ann's session goes on."""
+    ben = Owner(http, clock, "ben@example.com")
+    step = ben.password()
+    ben.headers = {"Authorization": f"Bearer {step['access_token']}"}
+    sent = ben.offer(step["proof"])
+    ann.set_up()
+    assert ann.ask("POST", "/authenticators/confirm", 400, sent)["code"] == "offer_invalid"
+    assert len(ann.ask("GET", "/two-step", 200)["authenticators"]) == 1
+    done = ben.keep(ben.ask("POST", "/authenticators/confirm", 200, sent))
+    assert done["recovery_codes"]
+
+
+def test_an_added_app_of_another_account_leaves_the_session_alone(ann, http, clock):
+    """It was Ben's epoch that Ann's session got: she was signed out by his app."""
+    ben = Owner(http, clock, "ben@example.com")
+    step = ben.password()
+    ben.headers = {"Authorization": f"Bearer {step['access_token']}"}
+    ben.keep(ben.ask("POST", "/authenticators/confirm", 200, ben.offer(step["proof"])))
+    proof = ben.sign_in()["proof"]
+    added = ben.ask("POST", "/authenticators", 201, {"label": "Tablet"}, proof)
+    sent = {"offer": added["offer"], "code": pyotp.parse_uri(added["uri"]).at(clock[0])}
+    ann.set_up()
+    ann.ask("POST", "/authenticators/confirm", 400, sent)
+    ann.ask("GET", "/two-step", 200)
+    assert ben.ask("POST", "/authenticators/confirm", 200, sent)["kind"] == "added"
+
+
+def test_a_proof_and_a_challenge_of_one_account_are_nothing_for_another(ann, http, clock):
+    dan = Owner(http, clock, "dan@example.com")
+    proof = ann.set_up()["proof"]
+    dan.set_up()
+    for method, path in (("DELETE", "/two-step"), ("POST", "/recovery-codes")):
+        assert dan.ask(method, path, 401, proof=proof)["code"] == "proof_invalid"
+    sent = {"challenge": ann.password()["challenge"], "code": dan.next_code()}
+    assert dan.ask("POST", "/sign-in/code", 401, sent)["code"] == "wrong_code"
+
+
+def test_the_tables_have_every_route(app):
+    routes = {
+        (method.upper(), path.split("{")[0].rstrip("/") + ("/x" if "{" in path else ""))
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    }
+    assert routes == set(FORMS) | WITHOUT_BODY
+
+
+@pytest.mark.parametrize(("method", "path"), FORMS, ids=lambda one: one)
+def test_a_field_missing_or_mangled_is_refused(ann, method, path):
+    """Each field in turn, with a session and without; never 500, and never taken for something else."""
+    proof = ann.set_up()["proof"]
+    whole = FORMS[method, path]
+    bodies = [{name: one for name, one in whole.items() if name != left} for left in whole]
+    bodies += [whole | {name: one} for name in whole for one in GARBAGE]
+    is_open = path.startswith("/sign-in")
+    for headers in [{}] if is_open else [{}, ann.headers, ann.headers | {"MFA-Proof": proof}]:
+        for body in bodies:
+            sent = json.dumps(body).encode()
+            typed = {**headers, "Content-Type": "application/json"}
+            answer = ann.http.request(method, path, content=sent, headers=typed)
+            assert answer.status_code < 500, (body, answer.text)
+            assert "no-store" in answer.headers["cache-control"]
+
+
+def test_a_body_header_query_or_path_of_garbage_is_refused(ann):
+    proof = ann.set_up()["proof"]
+    bodies = (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b'"x"',
+        b"[" * 100_000,
+        b'{"a":' + b"1" * 5000 + b"}",
+    )
+    headers = (
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer \xff".encode("latin-1")},
+        {"Authorization": "Basic eDp5"},
+        {"Authorization": ""},
+        {**ann.headers, "MFA-Proof": "x" * 5000},
+        {**ann.headers, "MFA-Proof": "\xff".encode("latin-1")},
+        {**ann.headers, "MFA-Proof": proof, "User-Agent": "\xff".encode("latin-1")},
+        {**ann.headers, "MFA-Proof": "", "Cookie": "a=b; ="},
+    )
+    for method, path in [*FORMS, *sorted(WITHOUT_BODY - {("DELETE", "/two-step")})]:
+        for given in headers:
+            for body in bodies:
+                if (method, path) == ("POST", "/sign-out"):
+                    continue
+                answer = ann.http.request(method, path, content=body, headers=given)
+                assert answer.status_code < 500, (method, path, given, body)
+        for end in ("%00", "%ED%A0%80", "%FF", "?id=%00&id=%FF&code[]=x"):
+            answer = ann.http.request(method, path + end, headers=ann.headers)
+            assert answer.status_code < 500, (method, path, end)
+
+
+@pytest.mark.parametrize("place", ["dependency", "middleware", "handler"])
+def test_a_store_that_fails_is_503_wherever_it_is_asked(app, ann, place):
+    """And the client may go on with its session when the store answers again."""
+    from starlette.exceptions import HTTPException
+
+    from mfakit.errors import StoreUnavailableError
+
+    async def fail(*_):
+        raise StoreUnavailableError
+
+    ann.set_up()
+    http = TestClient(app, raise_server_exceptions=False)
+    is_current = app.state.mfa.session_is_current
+    if place == "dependency":
+        app.state.mfa.session_is_current = fail
+    elif place == "middleware":
+        app.middleware_stack = None
+        app.middleware("http")(fail)
+    else:
+        app.middleware_stack = None
+        app.exception_handlers[HTTPException] = fail
+    path = "/nothing" if place == "handler" else "/two-step"
+    answer = http.get(path, headers=ann.headers)
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.headers["retry-after"] == "30"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "store" not in answer.json()["detail"]
+    app.state.mfa.session_is_current = is_current
+    if place == "dependency":
+        assert http.get(path, headers=ann.headers).status_code == 200
+
+
+def test_what_is_not_of_mfakit_is_500_without_what_was_in_it(app):
+    def fail(*_):
+        raise LookupError("a secret")
+
+    app.state.platform.session = fail
+    with TestClient(app, raise_server_exceptions=False) as http:
+        answer = http.get("/two-step", headers={"Authorization": "Bearer x"})
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "failed"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "secret" not in answer.text

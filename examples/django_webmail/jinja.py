@@ -10,6 +10,7 @@ from django.middleware.csrf import get_token
 from django.templatetags.static import static
 from django.urls import reverse
 from examples.webmail_shared import pages
+from examples.webmail_shared.two_step import flow_name
 from jinja2 import Environment
 from markupsafe import Markup
 
@@ -40,8 +41,9 @@ def names(request: HttpRequest) -> dict[str, Any]:
 def _csrf_field(request: HttpRequest) -> Markup:
     # Called by pages with a form only: the answer to a stranger's forged form must set no cookie,
     # or it would put out the session of the person who was made to send it.
-    field = '<input type="hidden" name="csrfmiddlewaretoken" value="{}">'
-    return Markup(field).format(get_token(request))
+    field = Markup('<input type="hidden" name="{}" value="{}">')
+    flow = field.format("flow", flow_name(request.session))
+    return field.format("csrfmiddlewaretoken", get_token(request)) + flow
 
 
 def _flashes(request: Any) -> list[tuple[str, str]]:

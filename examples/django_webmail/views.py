@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -14,8 +15,10 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
+from examples.django_webmail import two_step
 from examples.django_webmail.services import mfa
 from examples.webmail_shared import pages
+from examples.webmail_shared.two_step import Fields, ForgedFormError, stale
 
 FOR_AN_HOUR = {"Cache-Control": "max-age=3600"}
 
@@ -48,8 +51,9 @@ def password(request: Any) -> HttpResponse:
     """Change the password; mfakit ends what hung on the old one."""
     if request.method != "POST":
         return render(request, "password.html")
-    account, new = request.account, request.POST["new"]
-    if not account.check_password(request.POST["password"]):
+    account, form = request.account, Fields(request.POST)
+    new = form["new"]
+    if not account.check_password(form["password"]):
         text = "That is not the password of this account."
         messages.error(request, text, extra_tags="password")
         return redirect("password")
@@ -86,6 +90,14 @@ def _problem(status: int, text: str) -> Callable[..., HttpResponse]:
 
 bad_request = _problem(400, "The browser sent something that this page does not understand.")
 forbidden = _problem(403, "This page is not open to you.")
-forged = _problem(403, "The form was too old, or did not come from this site. Try again.")
 not_found = _problem(404, "There is nothing at this address.")
-broken = _problem(500, "Something went wrong here. Try again later.")
+
+
+def failed(_: HttpRequest) -> HttpResponse:
+    """Answer what is raised outside of views: in other middleware, in a handler of errors."""
+    return two_step.problem(sys.exc_info()[1])
+
+
+def forged(request: HttpRequest, **_: Any) -> HttpResponse:
+    """Refuse a form of another site, or of another sign-in, without a cookie."""
+    return two_step.problem(stale(request.session, request.POST) or ForgedFormError())

@@ -1,7 +1,8 @@
 """The routes. Each is one call of mfakit; refusals are raised, and answered in `problems`.
 
 No token is bound with `bound_to`: there is no cookie that a stranger's page could make a browser
-send. Whoever holds the access token and a proof is the owner's client.
+send. Whoever holds the access token and a proof is the owner's client. A proof names its account, and
+mfakit refuses it for another; an offer is confirmed in the session that began it, and in no other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from mfakit import ClientInfo, CodeRequired, Enrolled, EnrollmentRequired, SignedIn
 from mfakit.aio import AsyncMFA
+from mfakit.errors import OfferError
 
 router = APIRouter(responses=RESPONSES)
 bearer = HTTPBearer(auto_error=False, description="The access token of a sign-in")
@@ -159,9 +161,11 @@ async def offer(
 ) -> Any:
     """Get a key for an app. Nothing changes until `confirm`."""
     name = (await to_thread(platform.by_id, session.account_id)).address
-    return await mfa.begin_enrollment(
+    made = await mfa.begin_enrollment(
         session.account_id, account_name=name, label=given.label, proof=proof
     )
+    await to_thread(platform.keep_offer, session, made.token)
+    return made
 
 
 @router.post("/authenticators/confirm", response_model=models.ConfirmOut, tags=["two-step"])
@@ -169,6 +173,8 @@ async def confirm(
     given: models.ConfirmIn, session: Setup, mfa: TheMFA, platform: ThePlatform, client: Client
 ) -> Any:
     """Make the key live with a code of it. The first one signs in anew: use the new access token."""
+    if not await to_thread(platform.is_offer_of, session, given.offer):
+        raise OfferError
     done = await mfa.confirm_enrollment(given.offer, given.code, client=client)
     if isinstance(done, Enrolled):
         await to_thread(platform.end_session, session)

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS accounts (
 CREATE TABLE IF NOT EXISTS sessions (
     token_hash TEXT PRIMARY KEY, account_id TEXT, epoch TEXT, is_full INTEGER
 );
+CREATE TABLE IF NOT EXISTS offers (offer_hash TEXT PRIMARY KEY, token_hash TEXT);
 """
 _HASHER = PasswordHasher()
 
@@ -101,8 +102,19 @@ class Platform:
         query = "UPDATE sessions SET epoch = ? WHERE token_hash = ?"
         self._run(query, epoch, session.token_hash)
 
+    def keep_offer(self, session: Session, offer: str) -> None:
+        """Remember which session began a set-up; a newer one takes the place of an older."""
+        self._run("DELETE FROM offers WHERE token_hash = ?", session.token_hash)
+        self._run("INSERT INTO offers VALUES (?, ?)", _hash(offer), session.token_hash)
+
+    def is_offer_of(self, session: Session, offer: str) -> bool:
+        """Say whether this session began that set-up."""
+        query = "SELECT 1 FROM offers WHERE offer_hash = ? AND token_hash = ?"
+        return bool(self._run(query, _hash(offer), session.token_hash))
+
     def end_session(self, session: Session) -> None:
-        """End a session."""
+        """End a session, and the set-up that it began."""
+        self._run("DELETE FROM offers WHERE token_hash = ?", session.token_hash)
         self._run("DELETE FROM sessions WHERE token_hash = ?", session.token_hash)
 
     def _run(self, query: str, *values: Any) -> list[Any]:
@@ -121,4 +133,4 @@ def _matches(hashed: str, password: str) -> bool:
 
 
 def _hash(token: str) -> str:
-    return sha256(token.encode()).hexdigest()
+    return sha256(token.encode(errors="replace")).hexdigest()

@@ -43,7 +43,9 @@ def answer(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """Return a problem as the answer to a request."""
     title = HTTPStatus(status).phrase
     problem = Problem(title=title, status=status, code=code, detail=detail, **more)
-    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
+    headers = {"Cache-Control": "no-store"}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     if problem.retry_after is not None:
         headers["Retry-After"] = str(problem.retry_after)
     content = problem.model_dump(exclude_none=True)
@@ -76,9 +78,22 @@ async def stopped(_: Request, error: HTTPException) -> JSONResponse:
     return answer(error.status_code, code, error.detail)
 
 
+async def failed(request: Request, error: Exception) -> JSONResponse:
+    """What is raised where no other handler reaches: in middleware, in a handler.
+
+    Starlette raises it again after the answer, for the log.
+    """
+    if isinstance(error, RefusedError):
+        return await refused(request, error)
+    if isinstance(error, UnavailableError):
+        return await unavailable(request, error)
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", "Something went wrong here.")
+
+
 HANDLERS: dict[Any, Any] = {
     RefusedError: refused,
     UnavailableError: unavailable,
     RequestValidationError: malformed,
     HTTPException: stopped,
+    Exception: failed,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from examples.flask_webmail.services import mailboxes, mfa
+from examples.flask_webmail.two_step import visit
 from flask import Blueprint, abort, flash, g, redirect, render_template, request
 from werkzeug.wrappers import Response
 
@@ -31,7 +32,8 @@ def account(account_id: str) -> Response | str:
     if request.method == "GET":
         status, history = mfa().status(owner.id), mfa().history(owner.id)
         return render_template("admin_account.html", owner=owner, status=status, history=history)
-    reason, again = request.form["reason"], "reenroll" in request.form
+    form = visit().form
+    reason, again = form["reason"], "reenroll" in form
     mfa().reset(owner.id, actor=g.account.address, reason=reason, reenroll=again)
     flash("Two-step authentication is reset. Every session of the account has ended.")
     return redirect(request.path)

@@ -13,6 +13,7 @@ from examples.flask_webmail.mailboxes import Mailboxes, Message
 from examples.flask_webmail.services import add_mfakit, mailboxes, mfa
 from examples.webmail_shared import pages
 from examples.webmail_shared.notices import Send
+from examples.webmail_shared.two_step import ForgedFormError, flow_name, stale
 from flask import (
     Flask,
     abort,
@@ -25,7 +26,7 @@ from flask import (
     session,
     url_for,
 )
-from flask_wtf.csrf import CSRFProtect, generate_csrf
+from flask_wtf.csrf import CSRFError, CSRFProtect, generate_csrf
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
@@ -75,21 +76,25 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
 
 def _add_pages(app: Flask) -> None:
     pages.prepare(app.jinja_env)
+    app.jinja_env.globals.update(url=url_for, static=_static)
     app.jinja_env.filters["sent_at"] = lambda at: pages.moment(datetime.fromtimestamp(at, UTC))
     app.add_url_rule("/", "inbox", inbox)
     app.add_url_rule("/messages/<int:message_id>", "message", message)
     app.add_url_rule("/password", "password", password, methods=["GET", "POST"])
     app.add_url_rule("/sign-out", "sign_out", sign_out, methods=["POST"])
     app.register_error_handler(HTTPException, problem)
+    app.register_error_handler(CSRFError, forged)
     app.context_processor(_names)
     app.after_request(_add_headers)
+
+
+def _static(name: str) -> str:
+    return url_for("static", filename=name)
 
 
 def _names() -> dict[str, object]:
     """Give the templates the names that they are written for."""
     return {
-        "url": url_for,
-        "static": lambda name: url_for("static", filename=name),
         "csrf_field": _csrf_field,
         "flashes": lambda: get_flashed_messages(with_categories=True),
         "account": g.get("account"),
@@ -100,7 +105,9 @@ def _names() -> dict[str, object]:
 def _csrf_field() -> Markup:
     # Called by pages with a form only: the answer to a stranger's forged form must set no cookie,
     # or it would put out the session of the person who was made to send it.
-    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
+    field = Markup('<input type="hidden" name="{}" value="{}">')
+    flow = field.format("flow", flow_name(session))
+    return field.format("csrf_token", generate_csrf()) + flow
 
 
 def _add_headers(response: Response) -> Response:
@@ -129,24 +136,29 @@ def password() -> Response | str:
     """Change the password; mfakit ends what hung on the old one."""
     if request.method == "GET":
         return render_template("password.html")
-    if not g.account.check_password(request.form["password"]):
+    form = two_step.visit().form
+    if not g.account.check_password(form["password"]):
         flash("That is not the password of this account.", "password")
         return redirect(request.path)
-    if len(request.form["new"]) < 12:
+    if len(form["new"]) < 12:
         flash("A password has at least 12 characters.", "new")
         return redirect(request.path)
-    mailboxes().change_password(g.account, request.form["new"])
+    mailboxes().change_password(g.account, form["new"])
     session["epoch"] = mfa().password_changed(g.account.id)
     flash("The password is changed.")
     return redirect(url_for("two_step.preferences", page="accounts"))
 
 
 def sign_out() -> Response:
-    """End the session, here and in the table."""
-    mailboxes().close_session(session.get("sid"))
-    session.clear()
+    """End the session."""
+    two_step.leave()
     flash("You are signed out.")
     return redirect(url_for("two_step.sign_in"))
+
+
+def forged(_: CSRFError) -> two_step.Answer:
+    """Refuse a form of another site, or of another sign-in, without a cookie."""
+    return two_step.problem(stale(session, request.form) or ForgedFormError())
 
 
 def problem(error: HTTPException) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from examples.flask_webmail.mailboxes import Mailboxes
 from examples.webmail_shared.notices import OwnerNotices, Send
 from flask import Flask, current_app
+from jinja2 import Template
 
 from mfakit import MFA, KeyRing
 from mfakit.storage.sqlite import SQLiteStore
@@ -33,6 +34,11 @@ def mfa() -> MFA:
 def mailboxes() -> Mailboxes:
     """Return the webmail's own data."""
     return current_app.extensions["mailboxes"]
+
+
+def template(name: str) -> Template:
+    """Return a page to render without what context processors add."""
+    return current_app.jinja_env.get_template(name)
 
 
 def clock() -> float:

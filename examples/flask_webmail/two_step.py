@@ -5,12 +5,17 @@ Every page is closed to those who have not signed in, unless its endpoint is in 
 
 from __future__ import annotations
 
-from examples.flask_webmail.services import clock, mailboxes, mfa
+from typing import Any
+
+from examples.flask_webmail.services import clock, mailboxes, mfa, template
 from examples.webmail_shared import answers, pages, two_step
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, session, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, session, url_for
+from werkzeug.exceptions import InternalServerError
 from werkzeug.wrappers import Response
 
 from mfakit import ClientInfo, RefusedError, SignedIn, UnavailableError
+
+Answer = Response | str | tuple[str, int, dict[str, str]]
 
 views = Blueprint("two_step", __name__)
 OPEN = {"static", "two_step.sign_in", "two_step.code", "sign_out"}
@@ -23,7 +28,7 @@ def visit(account: object = None) -> two_step.Visit:
         mfa=mfa(),
         session=session,
         account=account or g.account,
-        form=request.form if request.method == "POST" else request.args,
+        form=two_step.Fields(request.form if request.method == "POST" else request.args),
         client=client,
         trusted_device=request.cookies.get(pages.TRUST_COOKIE),
         now=clock(),
@@ -31,16 +36,18 @@ def visit(account: object = None) -> two_step.Visit:
 
 
 @views.before_app_request
-def require_account() -> Response | None:
+def require_account() -> Answer | None:
     """Find out who asks, on every request, and close what is not open to them."""
+    if error := two_step.stale(session, request.form):
+        return problem(error)
     account = mailboxes().by_session(session.get("sid"))
     g.signed_in = bool(account and mfa().session_is_current(account.id, session["epoch"]))
     g.account = account if g.signed_in else None
     if "sid" in session and not g.signed_in:
         session.clear()
         flash("This session has ended. Sign in again.")
-    if "enrolling" in session and (request.view_args or {}).get("page") in two_step.WIZARD:
-        g.account = mailboxes().by_id(session["enrolling"])
+    if not g.account and (request.view_args or {}).get("page") in two_step.WIZARD:
+        g.account = mailboxes().by_id(session.get("enrolling"))
     if g.account or request.endpoint in OPEN:
         return None
     return redirect(url_for("two_step.sign_in", next=request.full_path.rstrip("?")))
@@ -53,24 +60,34 @@ def follow(go: two_step.Go) -> Response:
     return redirect(url_for(go.name, **go.arguments, **go.query))
 
 
+@views.app_errorhandler(InternalServerError)
+@views.app_errorhandler(UnavailableError)
+def problem(error: Any) -> Answer:
+    """Show what went wrong, on a page that no context processor, session or store can break."""
+    page, *rest = answers.problem(getattr(error, "original_exception", error))
+    return (template("problem.html").render(page), *rest)
+
+
 @views.app_errorhandler(RefusedError)
-def refused(error: RefusedError) -> Response:
+def refused(error: RefusedError) -> Answer:
     """Say what is wrong on the page with the form, or on the page that helps."""
     page = (request.view_args or {}).get("page", "")
     go = answers.page_after(error, page, request.values.get("id", ""))
+    if not go and not answers.has_form(error, request.method):
+        return problem(error)
     flash(answers.explain(error), answers.field_of(error))
     return follow(go) if go else redirect(request.full_path)
 
 
-@views.app_errorhandler(UnavailableError)
-def unavailable(error: UnavailableError) -> tuple[str, int, dict[str, str]]:
-    """Nothing was decided: say so, tell the operator, let nobody in."""
-    page = render_template("problem.html", **answers.report(error))
-    return page, error.http_status, {"Retry-After": answers.RETRY_AFTER_SECONDS}
+def leave() -> None:
+    """End the session, here and in the table, with all that was begun in it."""
+    mailboxes().close_session(session.get("sid"))
+    session.clear()
 
 
 def enter(done: SignedIn) -> None:
     """Begin a new session, with nothing in it from the one before that was not needed."""
+    mailboxes().close_session(session.get("sid"))
     two_step.entered(visit(), done, sid=mailboxes().open_session(done.account_id))
     g.account, g.signed_in = mailboxes().by_id(done.account_id), True
 
@@ -91,28 +108,24 @@ def sign_in() -> Response | str:
     """Check the password, then ask what it is worth."""
     if request.method == "GET":
         return render_template("sign_in.html")
-    account = mailboxes().by_address(request.form["address"])
-    verified = mailboxes().password_is_right(account, request.form["password"])
-    if not verified:
+    form = visit().form
+    account = mailboxes().by_address(form["address"])
+    if not mailboxes().password_is_right(account, form["password"]):
         flash("The address or the password is wrong.", "address")
         return redirect(request.full_path)
-    session["next"] = request.args.get("next")
-    step = two_step.begin(visit(account), password_verified=verified)
+    step, begun = two_step.begin(visit(account), request.args.get("next"))
+    leave()
+    session.update(begun)
     return welcome(step) if isinstance(step, SignedIn) else follow(step)
 
 
 @views.route("/sign-in/<any(totp, recovery):method>", methods=["GET", "POST"])
 def code(method: str) -> Response | str:
     """Take the code of a sign-in."""
+    page = two_step.code_page(mailboxes().by_id(session.get("coming")), session, method)
     if request.method == "GET":
-        owner = mailboxes().by_id(session.get("coming"))
-        page = (
-            render_template("code.html", owner=owner, method=method, methods=session["methods"])
-            if owner
-            else None
-        )
-        return page or redirect(url_for(".sign_in"))
-    return welcome(two_step.complete(visit(), method))
+        return render_template("code.html", **page)
+    return welcome(two_step.complete(visit(page["owner"]), method))
 
 
 @views.route("/preferences/<page>", methods=["GET", "POST"])
@@ -121,10 +134,6 @@ def preferences(page: str) -> Response | str:
     answer = two_step.preferences(page, visit(), is_post=request.method == "POST")
     if isinstance(answer, two_step.Go):
         return follow(answer)
-    if answer is None:
-        abort(404)
     if answer.signed_in:
         enter(answer.signed_in)
-    return render_template(
-        answer.template, **answer.context, signed_in=g.signed_in, account=g.account
-    )
+    return render_template(answer.template, **answer.context)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
-from examples.webmail_shared.pages import moment
-from examples.webmail_shared.two_step import Go, go
+from examples.webmail_shared.pages import PLAIN, moment
+from examples.webmail_shared.two_step import Go, PageError, go
 
 from mfakit import DEFAULT, RefusedError, SignedIn, UnavailableError
 from mfakit.errors import (
@@ -28,6 +29,8 @@ _TEXTS = {
     "protocols": "Choose at least one use.",
     "reason": "A reason has 1 to 200 ordinary characters.",
 }
+# What a form or a page may have a field for; whatever else is wrong is told above the page.
+_SHOWN_FIELDS = {"address", "password", "new", "code", "label", "protocols", "reason"}
 # The id of the field that the text is about.
 _FIELDS = {
     "wrong_code": "code",
@@ -49,7 +52,7 @@ def explain(error: RefusedError) -> str:
 def field_of(error: RefusedError) -> str:
     """Return the id of the field to correct, or "error"."""
     if isinstance(error, InvalidInputError):
-        return error.field
+        return error.field if error.field in _SHOWN_FIELDS else "error"
     return _FIELDS.get(error.code, "error")
 
 
@@ -67,15 +70,32 @@ def page_after(error: RefusedError, page: str, item_id: str) -> Go | None:
         return go("accounts")
     if isinstance(error, OfferError):
         return go("setup")
-    if isinstance(error, ChallengeError | PasswordChangeRequiredError):
+    if isinstance(error, ChallengeError):  # the inbox leads to the sign-in if nobody is signed in
+        return Go("inbox", {}, {}, "")
+    if isinstance(error, PasswordChangeRequiredError):
         return Go("two_step.sign_in", {}, {}, "")
     return None
 
 
-def report(error: UnavailableError) -> dict[str, str]:
-    """Tell the operator what failed; return what the page says: nothing that a stranger can use."""
+def has_form(error: RefusedError, method: str) -> bool:
+    """Say whether the page that was asked for can show its form again, with this refusal."""
+    return method == "POST" and not isinstance(error, PageError)
+
+
+def problem(error: object) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Return what the page about an error shows, its status and headers.
+
+    Nothing is on it that a stranger can use. Render it without context processors: they may be what
+    failed. What mfakit could not decide goes to the operator's log; the framework logs the rest.
+    """
+    if isinstance(error, RefusedError):
+        text = {"title": "That is not possible", "text": explain(error)}
+        return PLAIN | text, error.http_status, {}
+    if not isinstance(error, UnavailableError):
+        return PLAIN | {"title": "Something went wrong", "text": "Try again later."}, 500, {}
     logging.getLogger(__name__).error("mfakit: %s", error.code, exc_info=error)
-    return {"title": "Try again later", "text": UnavailableError.text}
+    text = {"title": "Try again later", "text": UnavailableError.text}
+    return PLAIN | text, error.http_status, {"Retry-After": RETRY_AFTER_SECONDS}
 
 
 def sign_in_notices(done: SignedIn) -> Iterator[str]:

@@ -34,7 +34,10 @@ TRUST_COOKIE_OPTIONS = {
     "samesite": "Lax",
 }
 
-_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
+# The names of `webmail_shared` for a page that asks nothing of a session or a store.
+PLAIN: dict[str, Any] = {"account": None, "signed_in": False, "flashes": list, "csrf_field": str}
+
+_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]{0,1000}", re.ASCII)  # a session cookie holds 4096
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),

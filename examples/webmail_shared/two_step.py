@@ -5,26 +5,67 @@ redirect to. Refusals are raised: the framework has one handler for them all (`a
 
 Between two pages only sealed tokens are kept (challenge, offer, proof), in the framework's session.
 A session may be a cookie that its owner can read, so a key, a code or a passcode is never put
-there: the page that shows one is the answer to the form itself. Each token is bound to a value of
-the session, so that it is worth nothing in another browser.
+there: the page that shows one is the answer to the form itself.
+
+What was begun belongs to the account and the sign-in that began it. A right password ends the session
+that was there and begins another, with a new random value, `flow`. Each token is bound to that value
+and to the account, and each form names it: a form that names another changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any, NamedTuple
 
-from examples.webmail_shared.pages import device_name
+from examples.webmail_shared.pages import device_name, safe_path
 
-from mfakit import MFA, ClientInfo, CodeRequired, Enrolled, EnrollmentRequired, SignedIn
-from mfakit.errors import NotFoundError
+from mfakit import (
+    MFA,
+    ClientInfo,
+    CodeRequired,
+    Enrolled,
+    EnrollmentRequired,
+    RefusedError,
+    SignedIn,
+)
+from mfakit.errors import ChallengeError, InvalidInputError, NotFoundError
 
 # Open to an account that must set up before its mailbox opens.
 WIZARD = {"setup", "app", "key", "confirm"}
 # Begun with a proof, so that no form is filled in twice.
 NEEDS_PROOF = {"app", "disable", "codes", "remove-authenticator", "passcode"}
 PROOF_SECONDS = 240  # less than policy.proof_seconds: time to fill in the form
+_VALUE = re.compile("[^\0\ud800-\udfff]{0,1024}")  # what a database and a cookie can take
+
+
+class PageError(RefusedError):
+    """There is no form to show again: show a page that says why."""
+
+
+class UnknownPageError(PageError):
+    """There is no page of this name."""
+
+    code = "unknown_page"
+    text = "There is nothing at this address."
+    http_status = 404
+
+
+class StaleFormError(PageError):
+    """A form is on a page that another sign-in was shown."""
+
+    code = "stale_form"
+    text = "This page belongs to another sign-in. Nothing was changed."
+    http_status = 409
+
+
+class ForgedFormError(PageError):
+    """A form did not pass the framework's CSRF check."""
+
+    code = "forged_form"
+    text = "The form was too old, or did not come from this site. Nothing was changed. Try again."
 
 
 class Page(NamedTuple):
@@ -44,25 +85,53 @@ class Go(NamedTuple):
     text: str
 
 
-class Visit(NamedTuple):
-    """One request.
+class Fields:
+    """What was posted, or the query of a GET: each field once, and short.
 
-    `account` has `id`, `address`, `policy` and `check_password(text)`; `form` is what was posted,
-    or the query of a GET, with `getlist`; a field that is not there must answer 400.
+    Raises:
+        InvalidInputError: With the field's name, when it is asked for. The handler of refusals shows
+            the form again.
     """
+
+    def __init__(self, given: Any) -> None:
+        self._given = given  # the framework's, with `getlist`
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._given.getlist(name))
+
+    def __getitem__(self, name: str) -> str:
+        found = self.getlist(name)
+        if len(found) != 1:
+            raise InvalidInputError(name)
+        return found[0]
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return a field that need not be there."""
+        return self[name] if self._given.getlist(name) else default
+
+    def getlist(self, name: str) -> list[str]:
+        """Return each value of a field."""
+        found: list[str] = self._given.getlist(name)
+        if not all(map(_VALUE.fullmatch, found)):
+            raise InvalidInputError(name)
+        return found
+
+
+class Visit(NamedTuple):
+    """One request. `account` has `id`, `address`, `policy` and `check_password(text)`."""
 
     mfa: MFA
     session: MutableMapping[str, Any]
     account: Any
-    form: Any
+    form: Fields
     client: ClientInfo
     trusted_device: str | None
     now: float
 
     @property
     def bound(self) -> dict[str, Any]:
-        """What binds a token to this browser."""
-        return {"bound_to": self.session.setdefault("binding", token_urlsafe(16))}
+        """What binds a token to this sign-in of this account."""
+        return {"bound_to": f"{self.session.setdefault('flow', _new_flow())} {self.account.id}"}
 
     @property
     def proof(self) -> dict[str, Any]:
@@ -79,6 +148,21 @@ class Visit(NamedTuple):
             self.session.update({"epoch": epoch, "proof": "", "proved_at": 0})
 
 
+def _new_flow() -> str:
+    return token_urlsafe(16)
+
+
+def flow_name(session: Mapping[str, Any]) -> str:
+    """Return what the forms of a session call its sign-in; "" if none has begun."""
+    flow = session.get("flow")
+    return sha256(flow.encode()).hexdigest()[:32] if flow else ""
+
+
+def stale(session: Mapping[str, Any], form: Any) -> StaleFormError | None:
+    """Return the answer to a form of another sign-in: nothing of it is done in this one."""
+    return StaleFormError() if set(form.getlist("flow")) - {flow_name(session)} else None
+
+
 def go(page: str, text: str = "", **query: str) -> Go:
     """Redirect to a page under Preferences."""
     given = {name: value for name, value in query.items() if value}
@@ -88,30 +172,36 @@ def go(page: str, text: str = "", **query: str) -> Go:
 # ------------------------------------------------------------------------------------------ sign-in
 
 
-def begin(visit: Visit, *, password_verified: bool) -> SignedIn | Go:
-    """Ask what a right password is worth."""
+def begin(visit: Visit, following: str | None) -> tuple[SignedIn | Go, dict[str, Any]]:
+    """Ask what a right password is worth.
+
+    Returns:
+        What comes next, and all that goes into the new session. End the present one first: it may
+        be another account's, and what was begun in it is over.
+    """
+    begun: dict[str, Any] = {"flow": _new_flow(), "next": safe_path(following, "")}
+    visit = visit._replace(session=begun)
     step = visit.mfa.begin_login(
         visit.account.id,
-        password_verified=password_verified,
+        password_verified=True,
         trusted_device=visit.trusted_device,
         client=visit.client,
         **visit.bound,
     )
     if isinstance(step, CodeRequired):
-        coming = {"challenge": step.challenge, "methods": step.methods, "coming": visit.account.id}
-        visit.session.update(coming)
-        return Go("two_step.code", {"method": step.methods[0]}, {}, "")
+        begun |= {"challenge": step.challenge, "methods": step.methods, "coming": visit.account.id}
+        return Go("two_step.code", {"method": step.methods[0]}, {}, ""), begun
     if isinstance(step, EnrollmentRequired):
-        visit.session["enrolling"] = visit.account.id
+        begun["enrolling"] = visit.account.id
         visit.keep_proof(step.proof)
-        return go("setup")
-    return step
+        return go("setup"), begun
+    return step, begun
 
 
 def complete(visit: Visit, method: Any) -> SignedIn:
     """Finish the sign-in with a code of the app, or a recovery code."""
     return visit.mfa.complete_login(
-        visit.session.get("challenge", ""),
+        visit.session["challenge"],
         visit.form["code"],
         method=method,
         trust_device=device_name(visit.client.user_agent or "") if "trust" in visit.form else None,
@@ -120,9 +210,16 @@ def complete(visit: Visit, method: Any) -> SignedIn:
     )
 
 
+def code_page(owner: Any, session: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Return what the page for the code of a sign-in shows of the one whose password was right."""
+    if owner is None:
+        raise ChallengeError
+    return {"owner": owner, "method": method, "methods": session["methods"]}
+
+
 def entered(visit: Visit, done: SignedIn, **session: str) -> None:
-    """Fill the framework's new session; of the one before only the binding of the proof goes on."""
-    session |= {"binding": visit.bound["bound_to"]}
+    """Fill the framework's new session; only what the earned proof is bound to goes on."""
+    session |= {"flow": visit.session["flow"]}
     visit.session.clear()
     visit.session.update(session)
     visit.keep_epoch(done.epoch)
@@ -132,14 +229,16 @@ def entered(visit: Visit, done: SignedIn, **session: str) -> None:
 # ------------------------------------------------------------------------- Preferences > Accounts
 
 
-def preferences(page: str, visit: Visit, *, is_post: bool) -> Page | Go | None:
-    """Answer a page under Preferences; None if there is none of that name."""
+def preferences(page: str, visit: Visit, *, is_post: bool) -> Page | Go:
+    """Answer a page under Preferences."""
+    if page not in (FORMS if is_post else SHOWN):
+        raise UnknownPageError
     if is_post:
-        return FORMS[page](visit) if page in FORMS else None
+        return FORMS[page](visit)
     if page in NEEDS_PROOF and visit.now - visit.session.get("proved_at", 0) > PROOF_SECONDS:
-        return go("confirm", next=page, id=visit.form.get("id", ""))
+        return go("confirm", next=page, id=visit.form.get("id"))
     template = f"{page.partition('-')[0]}.html"  # rename-device and the like share one
-    return Page(template, SHOWN[page](visit)) if page in SHOWN else None
+    return Page(template, SHOWN[page](visit))
 
 
 def _standing(visit: Visit) -> dict[str, Any]:
@@ -182,7 +281,7 @@ def _confirm(visit: Visit) -> Go:
         proof = mfa.password_proof(who, password_verified=verified, **visit.bound)
     visit.keep_proof(proof)
     following = form["next"] if form["next"] in SHOWN else "accounts"
-    return go(following, id=form.get("id", ""))
+    return go(following, id=form.get("id"))
 
 
 def _app(visit: Visit) -> Go:

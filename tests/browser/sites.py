@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NoReturn
 
 from mfakit import MFA, KeyRing, RefusedError, errors
 
@@ -121,7 +121,31 @@ def reset(mfa: MFA, account_id: str) -> None:
     mfa.reset(account_id, actor="operator", reason="Phone lost")
 
 
-BESIDE = {one.__name__: one for one in (enroll, mail_login, try_code, reset)}
+def is_on(mfa: MFA, account_id: str) -> bool:
+    """Say whether two-step is on."""
+    return mfa.status(account_id).is_on
+
+
+def break_store(mfa: MFA, account_id: str) -> None:
+    """Make every read of the site's store fail."""
+
+    def load(self: object, account_id: str) -> NoReturn:
+        raise errors.StoreUnavailableError
+
+    kind = type(mfa._store)
+    _WHOLE.setdefault(kind, kind.load)
+    kind.load = load
+
+
+def mend_store(mfa: MFA, account_id: str) -> None:
+    """Let the store answer again."""
+    for kind, load in _WHOLE.items():
+        kind.load = load
+
+
+_WHOLE: dict[Any, Any] = {}
+_ALL = (enroll, mail_login, try_code, reset, is_on, break_store, mend_store)
+BESIDE = {one.__name__: one for one in _ALL}
 
 
 def answer(running: Running, line: str) -> str:

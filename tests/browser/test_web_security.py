@@ -371,3 +371,43 @@ def test_a_code_of_another_account_is_refused(person):
     ben.fill("One-time code", oathtool(ann.secret, ben.site.now))
     ben.press("Sign in")
     assert ben.problem("code")
+
+
+def test_a_tab_of_another_account_changes_nothing(person):
+    """Ben's key is on the page of one tab when Cleo signs in in another."""
+    ben, cleo = person(), person()
+    ben.give_password()
+    ben.begin_setup()
+    ben.secret = ben.read_key()
+    left_open, ben.page = ben.page, ben.context.new_page()
+    ben.address, of_ben = cleo.address, ben.address
+    ben.give_password()
+    assert ben.heading == "Inbox"
+    cleos, ben.page = ben.page, left_open
+    ben.fill("Code that the app shows", ben.code())
+    ben.press("Next")
+    ben.sees("This page belongs to another sign-in. Nothing was changed.")
+    ben.press("Go to the inbox")
+    assert ben.heading == "Inbox"
+    assert cleo.address in ben.page.locator("header").inner_text()
+    cleos.close()
+    for address in (of_ben, cleo.address):
+        assert not ben.site.beside("is_on", address)
+
+
+def test_a_second_click_sends_no_form_twice(person):
+    """At the end of a set-up the second answer would take the recovery codes away."""
+    ann = person()
+    ann.give_password()
+    ann.begin_setup()
+    ann.secret = ann.read_key()
+    ann.fill("Code that the app shows", ann.code())
+    sent = []
+    ann.page.on("request", lambda one: sent.append(one) if one.method == "POST" else None)
+    ann.page.evaluate(
+        "const press = () => document.querySelector('main form button').click();"
+        "press(); setTimeout(press, 50)"
+    )
+    ann.page.get_by_role("heading", name="Success!").wait_for()
+    assert ann.page.locator("#codes li").count() == 10
+    assert len(sent) == 1

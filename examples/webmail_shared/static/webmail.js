@@ -1,4 +1,4 @@
-// Copy and print. Every page works without this file: the buttons stay hidden then.
+// Copy, print, and one click for two. Every page works without this file: the buttons stay hidden then.
 "use strict";
 
 async function copy(button) {
@@ -22,4 +22,11 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 for (const button of document.querySelectorAll("[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => print());
+}
+for (const form of document.forms) {
+  let sentAt = -Infinity;
+  form.addEventListener("submit", (event) => {
+    if (event.timeStamp - sentAt < 3000) event.preventDefault();
+    else sentAt = event.timeStamp;
+  });
 }
