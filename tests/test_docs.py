@@ -197,7 +197,7 @@ def test_the_lifecycle_page_is_the_table() -> None:
         for event, cells in rows
         for state, cell in zip(State, cells.split("|"), strict=False)
     }
-    assert len(documented) == 9 * 6
+    assert len(documented) == 10 * 6
     reached = {key: letters[cell] for key, cell in documented.items() if cell != "–"}
     assert reached == {
         (state, str(event)): after

@@ -81,7 +81,7 @@ def test_every_claim_has_a_rule_a_place_and_tests(claim: list[str]) -> None:
 
 def test_the_claims_are_all_there() -> None:
     """A table that lost its rows would pass the test above."""
-    assert len(CLAIMS) >= 26
+    assert len(CLAIMS) >= 35
 
 
 @pytest.mark.parametrize("row", REQUIREMENTS, ids=lambda row: row[0])
@@ -98,7 +98,7 @@ def test_no_requirement_was_left_out() -> None:
     """The map has the rows of the list of requirements, in its order and with its sources."""
     with (ROOT / "docs" / "standards.csv").open(encoding="utf-8", newline="") as file:
         asked = [(row["number"], row["source"]) for row in csv.DictReader(file)]
-    assert len(asked) == 80
+    assert len(asked) == 81
     assert [(number, source) for number, source, *_ in REQUIREMENTS] == asked
 
 

@@ -35,7 +35,7 @@ IN_STYLES = re.compile(r"(?:url\(|@import)\s*['\"]?\s*(?:https?:)?//", re.IGNORE
 # Written by hand: RESET leads from everywhere to N, so the caption says it.
 ALL_STATES = {"not_enrolled", "enrolling", "enrolled", "enrolled_offer", "locked", "locked_offer"}
 ALL_EVENTS = {"OFFERED", "OFFER_DROPPED", "CONFIRMED", "IMPORTED", "REMOVED"}
-ALL_EVENTS |= {"EXHAUSTED", "TURNED_OFF", "RESET", "PASSWORD_CHANGED"}
+ALL_EVENTS |= {"EXHAUSTED", "TURNED_OFF", "RESET", "PASSWORD_CHANGED", "SESSIONS_ENDED"}
 
 
 def _missing() -> str | None:

@@ -347,10 +347,14 @@ class KeyUnavailableError(UnavailableError):
 
 
 class RecordIntegrityError(UnavailableError):
-    """The stored document is torn, was altered, or belongs elsewhere. Restore or `reset` it."""
+    """The stored document does not verify: the realm or a key is wrong, or it is torn or was altered.
+
+    Check realm and keys first: a wrong one looks the same, and the record is sound. Then restore the
+    row. If there is no backup, `reset` with `force=True`, which throws the record away.
+    """
 
     code = "record_integrity"
-    text = "The account's record does not verify. The operator must restore or reset it."
+    text = "The account's record does not verify. The operator must check realm and keys, then restore."
 
 
 class RecordSchemaError(UnavailableError):
