@@ -115,12 +115,7 @@ def test_a_suspect_password_is_refused_unchecked(world: World) -> None:
     """Who had the password guessed codes up to the cap: it must be changed first."""
     world.set_policy(code_failures_max=5)
     person = world.enroll()
-    wrong = world.wrong_code(person.app)
-    for _ in range(5):
-        world.pass_time(seconds=31)
-        with pytest.raises(Exception, match="not valid"):
-            world.mfa.verify_code("ann", wrong)
-    assert world.mfa.status("ann").is_locked
+    world.lock(person, 5)
     world.mfa.reset("ann", actor="ops", reason="asked in person")
     book = PasswordBook()
     with pytest.raises(PasswordChangeRequiredError):
@@ -236,16 +231,61 @@ def test_a_code_alone_is_no_password_with_a_code(world: World) -> None:
     assert book.asked == []
 
 
-def test_password_with_a_code_of_either_length(world: World) -> None:
-    """One app shows six digits, another eight: the password is what stands before the right code."""
-    world.set_policy(password_with_code=True)
-    person = world.enroll()
+def _with_eight_digits(world: World) -> VirtualAuthenticator:
     uri = pyotp.TOTP(pyotp.random_base32(), digits=8).provisioning_uri(name="a", issuer_name="B")
     world.mfa.import_authenticator("ann", uri, actor="ops", reason="asked in person")
+    return VirtualAuthenticator(uri)
+
+
+@pytest.mark.parametrize("digits", [6, 8])
+def test_password_with_a_code_of_the_one_length_that_all_apps_have(
+    world: World, digits: int
+) -> None:
+    """Two apps of six digits, or one of eight."""
+    world.set_policy(password_with_code=True)
+    if digits == 6:
+        person = world.enroll()
+        apps = [person.app, world.add_app(person)[0]]
+    else:
+        apps = [_with_eight_digits(world)]
     book = PasswordBook()
-    for app in (VirtualAuthenticator(uri), person.app):
+    for app in apps:
         assert _try(world, PASSWORD + world.fresh_code(app), book).via == "password+code"
-    assert book.asked == [PASSWORD, PASSWORD]
+    assert book.asked == [PASSWORD] * len(apps)
+
+
+def test_password_with_a_code_needs_apps_of_one_length(world: World) -> None:
+    """Six digits on one, eight on another: a text would have two readings, one of them uncounted."""
+    world.set_policy(password_with_code=True)
+    person = world.enroll()
+    eight = _with_eight_digits(world)
+    book = PasswordBook()
+    for app in (eight, person.app):
+        assert _is_refused(world, PASSWORD + world.fresh_code(app), book) == "two_step_is_on"
+    assert book.asked == []
+    assert world.mfa.verify_code("ann", world.code(person.app))  # and nothing was spent
+
+
+def test_300_guesses_against_apps_of_two_lengths_sign_nobody_in(world: World) -> None:
+    """Not one is evaluated: the platform is not asked, no counter moves, no code is compared."""
+    world.set_policy(password_with_code=True)
+    person = world.enroll()
+    eight = _with_eight_digits(world)
+    world.pass_time(minutes=5)
+    book = PasswordBook(answer=lambda: "ann")
+    right = [PASSWORD + world.code(person.app), PASSWORD + world.code(eight)]
+    wrong = [f"{PASSWORD}{guess:0{length}d}" for guess in range(149) for length in (6, 8)]
+    for text in wrong + right:
+        assert _is_refused(world, text, book) == "two_step_is_on"
+    assert book.asked == []
+    assert world.mfa.status("ann").retry_at is None
+
+
+def test_an_empty_password_is_never_asked(world: World) -> None:
+    """To a directory an empty password is an anonymous bind, and succeeds (RFC 4513 5.1.2)."""
+    book = PasswordBook(answer=lambda: "ann")
+    assert _is_refused(world, "", book) == "password"
+    assert book.asked == []
 
 
 def test_operational_failures_are_temporary(world: World) -> None:

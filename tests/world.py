@@ -224,7 +224,7 @@ class World:
             except WrongCodeError:
                 counted += 1
 
-    def lock(self, person: Person) -> None:
-        """Reach the cap: 50 wrong codes in a row."""
-        self.fail(person, 50)
+    def lock(self, person: Person, cap: int = 50) -> None:
+        """Reach the cap: 50 wrong codes in a row after the password."""
+        self.fail(person, cap)
         assert self.mfa.status(person.id).is_locked
