@@ -84,7 +84,11 @@ def test_lists(world: World) -> None:
     made = world.passcode(
         ann, "Phone", protocols=["imap"], networks=["192.0.2.0/24"], expires_at=world.later(days=9)
     )
-    assert fields(made, "passcode", "passcode_id") == {"hint": made.passcode[:4], "label": "Phone"}
+    assert fields(made, "passcode", "passcode_id") == {
+        "hint": made.passcode[:4],
+        "label": "Phone",
+        "expires_at": enrolled_at + timedelta(days=9),
+    }
     created_at, inside = world.now, ClientInfo(remote_ip="192.0.2.7")
     world.pass_time(hours=1)
     mail = world.client(ann, made.passcode, client=inside)
