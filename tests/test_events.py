@@ -326,6 +326,67 @@ def test_the_lock(world: World) -> None:
     ]
 
 
+def test_the_end_of_all_sessions(world: World) -> None:
+    """Five wrong codes in a session: the fifth says both, the second to the owner."""
+    ann = world.enroll()
+    wrong = world.wrong_code(ann.app)
+    verify = lambda: world.mfa.verify_code("ann", wrong)  # noqa: E731
+    for count in range(1, 5):
+        assert told(world, verify) == [{"kind": "code_refused", "method": "totp", "count": count}]
+    assert told(world, verify) == [
+        {"kind": "code_refused", "method": "totp", "count": 5},
+        {"kind": "sessions_ended", "reason": "wrong_codes", "count": 5},
+    ]
+    assert [event.audience.value for event in world.events[-2:]] == ["audit", "owner"]
+    assert told(world, verify) == [{"kind": "code_throttled", "method": "totp"}]
+
+
+def test_the_lock_and_the_end_of_all_sessions_at_once(world: World) -> None:
+    """The fifth wrong code in a session may be the one that reaches the cap."""
+    world.set_policy(code_failures_max=5)
+    ann = world.enroll()
+    wrong = world.wrong_code(ann.app)
+    verify = lambda: world.mfa.verify_code("ann", wrong)  # noqa: E731
+    for _ in range(4):
+        told(world, verify)
+    assert told(world, verify) == [
+        {"kind": "code_refused", "method": "totp", "count": 5},
+        {"kind": "locked", "method": "totp"},
+        {"kind": "sessions_ended", "reason": "wrong_codes", "count": 5},
+    ]
+    assert [item.kind for item in world.mfa.history("ann")] == [
+        "enrolled",
+        "locked",
+        "sessions_ended",
+    ]
+
+
+def test_spent_codes_given_to_resync(world: World) -> None:
+    """They are a replay, as anywhere; a pair that is none is a wrong code."""
+    ann = world.enroll()
+    world.pass_time(minutes=10)
+    proof = world.proof(ann)
+    spent = world.code(ann.app, -1), world.code(ann.app)
+    resync = lambda pair: world.mfa.resync("ann", ann.authenticator_id, *pair, proof=proof)  # noqa: E731
+    assert told(world, lambda: resync(spent)) == [
+        {"kind": "code_replayed", "method": "totp", "count": 1}
+    ]
+    assert told(world, lambda: resync(spent[::-1])) == [
+        {"kind": "code_refused", "method": "totp", "count": 2}
+    ]
+
+
+def test_a_wrong_password_is_told_to_the_log_alone(world: World) -> None:
+    """A stranger can type one."""
+    begin = lambda text: world.mfa.begin_login(  # noqa: E731
+        "ann", password=text, check_password=lambda _: None
+    )
+    for text in ("wrong", ""):
+        assert told(world, lambda: begin(text)) == [{"kind": "password_refused"}]  # noqa: B023
+        assert world.events[-1].audience.value == "audit"
+    assert world.row("ann") is None
+
+
 def test_runs_over_many_accounts(world: World) -> None:
     """Each account that a run changed tells so itself."""
     world.enroll()
