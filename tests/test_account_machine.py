@@ -43,6 +43,7 @@ POLICY = Policy(
     recovery_codes=4,
     recovery_codes_low=1,
     passcodes_max=3,
+    passcode_days_max=3,
     trusted_devices_max=2,
 )
 BY = {"actor": "operator", "reason": "ticket"}
@@ -100,7 +101,13 @@ class Passcode:
     label: str
     protocols: tuple[str, ...] | None
     expires_at: int | None
+    created_at: int
     last_used_at: int | None = None
+
+    def ends_at(self, now: int) -> int:
+        """Its own day, or three days after it was made."""
+        longest = min(self.created_at, now) + 3 * DAY
+        return longest if self.expires_at is None else min(self.expires_at, longest)
 
 
 @dataclass
@@ -114,6 +121,7 @@ class Failures:
     """A run of wrong codes: 1-4 free, then 30 s, doubling up to an hour."""
 
     in_a_row: int = 0
+    in_sessions: int = 0  # of these
     last_at: int = 0
     days: list[int] = field(default_factory=list)
 
@@ -123,13 +131,14 @@ class Failures:
         until = min(self.last_at, now) + min(30 * 2 ** (self.in_a_row - 5), 3600)
         return until if until > now else None
 
-    def add(self, now: int) -> None:
+    def add(self, now: int, in_session: bool) -> None:
         today = now // DAY
         self.days = [min(day, today) for day in self.days if day > today - 30] + [today]
         self.in_a_row, self.last_at = self.in_a_row + 1, now
+        self.in_sessions += in_session
 
     def clear_run(self) -> None:
-        self.in_a_row, self.last_at = 0, 0
+        self.in_a_row, self.in_sessions, self.last_at = 0, 0, 0
 
     def is_at_cap(self, now: int) -> bool:
         recent = sum(day > now // DAY - 30 for day in self.days)
@@ -151,7 +160,8 @@ class Model:
     passcodes: list[Passcode] = field(default_factory=list)
     devices: list[Device] = field(default_factory=list)
     codes: Failures = field(default_factory=Failures)
-    recoveries: Failures = field(default_factory=Failures)
+    session_failures: int = 0
+    is_forgotten: bool = False
     failed_since_last: int = 0
     is_suspect: bool = False
     must_reenroll: bool = False
@@ -179,8 +189,7 @@ class Model:
             for passcode in self.passcodes:
                 if passcode.last_used_at is not None:
                     passcode.last_used_at = min(passcode.last_used_at, now)
-            for failures in (self.codes, self.recoveries):
-                failures.last_at = min(failures.last_at, now)
+            self.codes.last_at = min(self.codes.last_at, now)
         if self.offer_is_over(now):
             self.drop_offer()
             self.wrote(now)
@@ -239,6 +248,7 @@ class Account(RuleBasedStateMachine):
         self.dead_epochs.append(self.model.epoch)
         self.take_epoch()
         self.model.is_first_epoch = False
+        self.model.session_failures = 0
         self.dead_devices += [one.text for one in self.model.devices]
         self.model.devices, self.model.offer = [], None
 
@@ -294,10 +304,9 @@ class Account(RuleBasedStateMachine):
             return data.draw(st.sampled_from(self.used_codes[-4:]))
         if kind == "no":
             return data.draw(st.sampled_from(["", "12345", "1234567", "12345a", "\u0661" * 6]))
-        shown = {phone.code(self.now, steps=step) for phone in phones for step in range(-25, 26)}
-        return next(code for n in range(1000) if (code := f"{n:06}") not in shown)
+        return self.wrong_code(phones)
 
-    def judge_code(self, code: str) -> tuple[str, str]:
+    def judge_code(self, code: str, in_session: bool) -> tuple[str, str]:
         """Say what the design makes of a code: an error's name, or "" and who earned it."""
         model, now = self.model, self.now
         if model.is_off:
@@ -321,8 +330,7 @@ class Account(RuleBasedStateMachine):
             fresh = [step for step in steps if step > app.last_step]
             matched += [(app, fresh[0])] if fresh else []
         if not matched:
-            self.count_wrong_code()
-            return "WrongCodeError", ""
+            return self.count_wrong_code(in_session), ""
         for app, step in matched:
             assert step not in app.accepted
             app.accepted.add(step)
@@ -332,32 +340,43 @@ class Account(RuleBasedStateMachine):
         self.used_codes.append(code)
         return "", matched[0][0].id
 
-    def count_wrong_code(self) -> None:
+    def count_wrong_code(self, in_session: bool) -> str:
         model, now = self.model, self.now
-        model.codes.add(now)
-        model.failed_since_last += 1
-        model.wrote(now)
+        model.codes.add(now, in_session)
         if model.codes.is_at_cap(now):
-            model.state, model.offer, model.is_suspect = "L", None, True
+            model.state, model.offer = "L", None
+            # Who guessed in sessions alone had no password.
+            model.is_suspect |= model.codes.in_a_row > model.codes.in_sessions
+        return self.count_failure(in_session)
 
-    def judge_recovery(self, code: str) -> tuple[str, str]:
+    def count_failure(self, in_session: bool) -> str:
+        """Count what a session counts, whatever the method; the fifth in a row ends all sessions."""
+        model = self.model
+        model.failed_since_last += 1
+        model.wrote(self.now)
+        if not in_session:
+            return "WrongCodeError"
+        model.session_failures += 1
+        return "WrongCodeError" if model.session_failures < 5 else "SessionEndedError"
+
+    def end_sessions(self) -> None:
+        """After the fifth: a new epoch; factors stay, an offer goes."""
+        self.model.state = DROPPED[self.model.state]
+        self.new_epoch()
+
+    def judge_recovery(self, code: str, in_session: bool) -> tuple[str, str]:
+        """As `judge_code`; there are no waits."""
         model, now = self.model, self.now
         if model.is_off:
             return "NotEnrolledError", ""
-        if model.recoveries.retry_at(now) is not None:
-            return "ThrottledError", ""
         if model.recovery is None or len(code.replace("-", "")) != 16:
             return "WrongCodeError", ""  # nothing to try it against
         if code not in model.recovery:
-            model.recoveries.add(now)
-            model.failed_since_last += 1
-            model.wrote(now)
-            return "WrongCodeError", ""
+            return self.count_failure(in_session), ""
         model.recovery.remove(code)
         self.dead_recovery.append(code)
         self.dead_devices += [one.text for one in model.devices]
         model.devices = []
-        model.recoveries.clear_run()
         model.wrote(now)
         return "", model.recovery_set
 
@@ -370,8 +389,13 @@ class Account(RuleBasedStateMachine):
             return self.code_of(data, [app.phone for app in self.model.apps])
         return self.recovery_code_of(data)
 
-    def judge(self, method: str, code: str) -> tuple[str, str]:
-        return self.judge_code(code) if method == "totp" else self.judge_recovery(code)
+    def judge(self, method: str, code: str, *, in_session: bool) -> tuple[str, str]:
+        judge_one = self.judge_code if method == "totp" else self.judge_recovery
+        return judge_one(code, in_session)
+
+    def wrong_code(self, phones: list[VirtualAuthenticator]) -> str:
+        shown = {phone.code(self.now, steps=step) for phone in phones for step in range(-25, 26)}
+        return next(code for n in range(1000) if (code := f"{n:06}") not in shown)
 
     # -- password, sign-in
 
@@ -388,16 +412,38 @@ class Account(RuleBasedStateMachine):
             model.wrote(self.now)
         self.keep_proof(proof, "password")
 
-    @rule(data=st.data(), has_cookie=st.booleans())
-    def begin_login(self, data: st.DataObject, has_cookie: bool) -> None:
+    @rule(
+        data=st.data(),
+        has_cookie=st.booleans(),
+        password=st.sampled_from([None, None, "pw", "not pw", ""]),
+    )
+    def begin_login(self, data: st.DataObject, has_cookie: bool, password: str | None) -> None:
         cookies = [one.text for one in self.model.devices] * 2 + self.dead_devices[-2:]
         cookie = data.draw(st.sampled_from([*cookies, "garbage"])) if has_cookie else None
-        self.sign_in(cookie)
+        self.sign_in(cookie, password)
 
-    def sign_in(self, cookie: str | None) -> None:
+    def begin_by(self, cookie: str | None, password: str | None) -> Any:
+        """Begin a sign-in; the platform checks the password before, or when it is asked."""
+        if password is None:
+            return self.call("begin_login", "ann", password_verified=True, trusted_device=cookie)
+        asked: list[str] = []
+
+        def check_password(text: str) -> str | None:
+            asked.append(text)
+            return "ann" if text == "pw" else None
+
+        how = {"password": password, "check_password": check_password}
+        done = self.call("begin_login", "ann", **how, trusted_device=cookie)
+        assert asked == ([password] if password else [])  # an empty one is never asked
+        return done
+
+    def sign_in(self, cookie: str | None, password: str | None = None) -> None:
         model, now = self.model, self.now
         model.settle(now)
-        done = self.call("begin_login", "ann", password_verified=True, trusted_device=cookie)
+        done = self.begin_by(cookie, password)
+        if password not in (None, "pw"):
+            assert done == "PasswordRefusedError"
+            return
         if model.is_off:
             if model.is_suspect:
                 assert done == "PasswordChangeRequiredError"
@@ -442,7 +488,7 @@ class Account(RuleBasedStateMachine):
         is_open = token.epoch == model.epoch and -60 <= now - token.issued_at < 300
         before, error, earned_by = model.failed_since_last, "ChallengeError", ""
         if is_open and not token.is_spent:
-            error, earned_by = self.judge(method, code)
+            error, earned_by = self.judge(method, code, in_session=False)
         done = self.call("complete_login", token.text, code, method=method, trust_device=label)
         if error:
             assert done == error
@@ -471,12 +517,15 @@ class Account(RuleBasedStateMachine):
 
     def verify(self, method: str, code: str) -> None:
         self.model.settle(self.now)
-        error, earned_by = self.judge(method, code)
+        error, earned_by = self.judge(method, code, in_session=True)
         proof = self.call("verify_code", "ann", code, method=method)
         if error:
             assert proof == error
         else:
+            self.model.session_failures = 0
             self.keep_proof(proof, earned_by)
+        if error == "SessionEndedError":
+            self.end_sessions()
 
     @precondition(lambda self: self.model.state in "EP")
     @rule(data=st.data())
@@ -510,8 +559,8 @@ class Account(RuleBasedStateMachine):
             self.confirm(offer, offer.phone.code(self.now))
 
     @precondition(lambda self: self.model.state in "EP")
-    @rule(count=st.integers(1, 9))
-    def guess_on(self, count: int) -> None:
+    @rule(count=st.integers(1, 9), in_session=st.booleans())
+    def guess_on(self, count: int, in_session: bool) -> None:
         """Guess wrong, and wait exactly as long as one must: a second earlier is not evaluated."""
         for _ in range(count):
             if self.model.state not in "EP":
@@ -522,12 +571,23 @@ class Account(RuleBasedStateMachine):
                 self.model.settle(self.now)
                 assert self.call("verify_code", "ann", "000000") == "ThrottledError"
                 self.clock.now = until
-            self.model.settle(self.now)
-            phones = [app.phone for app in self.model.apps]
-            shown = {p.code(self.now, steps=step) for p in phones for step in range(-25, 26)}
-            code = next(text for n in range(1000) if (text := f"{n:06}") not in shown)
-            error, _ = self.judge_code(code)
-            assert self.call("verify_code", "ann", code) == error
+            code = self.wrong_code([app.phone for app in self.model.apps])
+            if in_session:
+                self.verify("totp", code)
+            else:
+                self.sign_in(None)
+                self.finish_login(self.challenges[-1], "totp", code, None)
+
+    @precondition(lambda self: self.model.recovery)
+    @rule(count=st.integers(1, 6), in_session=st.booleans())
+    def guess_recovery_codes(self, count: int, in_session: bool) -> None:
+        """No waits, whatever the number."""
+        for _ in range(count):
+            if in_session:
+                self.verify("recovery", "0BCD-EFGH-JKMN-PQRS")
+            else:
+                self.sign_in(None)
+                self.finish_login(self.challenges[-1], "recovery", "0BCD-EFGH-JKMN-PQRS", None)
 
     # -- enrolment
 
@@ -559,7 +619,7 @@ class Account(RuleBasedStateMachine):
             phone = VirtualAuthenticator(offer.uri)
             is_replacing = model.state in "EP"
             model.offer = Offer(offer.token, phone, now, replaces if is_replacing else None)
-            model.state = OFFERED[model.state]
+            model.state, model.is_forgotten = OFFERED[model.state], False
             model.wrote(now)
             self.offers.append(model.offer)
 
@@ -615,7 +675,7 @@ class Account(RuleBasedStateMachine):
         model.state, model.apps = "E", [app]
         self.new_epoch()
         model.recovery, model.recovery_set = list(done.recovery_codes), f"set of {done.epoch}"
-        model.codes, model.recoveries = Failures(), Failures()
+        model.codes = Failures()
         model.failed_since_last, model.must_reenroll = 0, False
         assert done.epoch == model.epoch
         self.keep_proof(done.proof, app.id)
@@ -669,7 +729,7 @@ class Account(RuleBasedStateMachine):
     @precondition(lambda self: self.model.apps)
     @rule(data=st.data(), ahead=st.integers(-22, 22), gap=st.sampled_from([1, 1, 1, 1, 2]))
     def resync(self, data: st.DataObject, ahead: int, gap: int) -> None:
-        """Two codes in a row of a phone whose clock is off; the only way a step comes back."""
+        """Two codes in a row of a phone whose clock is off, both unspent: no step comes back."""
         model, now = self.model, self.now
         model.settle(now)
         proof, app = self.pick_proof(data), data.draw(st.sampled_from(model.apps))
@@ -683,18 +743,25 @@ class Account(RuleBasedStateMachine):
         if model.codes.retry_at(now) is not None:
             assert done == "ThrottledError"
             return
+        if app.last_step >= now // 30 + 19:  # the last pair in reach is steps 19 and 20 ahead
+            assert done == "ClockError"
+            return
         around = range(now // 30 - 20, now // 30 + 21)
         firsts = app.steps_showing(first, around)
         pairs = [step for step in app.steps_showing(second, around) if step - 1 in firsts]
-        if not pairs:
-            assert done == "WrongCodeError"
-            self.count_wrong_code()
+        unspent = [step for step in pairs if step - 1 > app.last_step]
+        if not unspent:
+            assert done == self.count_wrong_code(in_session=True)
+            if done == "SessionEndedError":
+                self.end_sessions()
             return
         assert done is None
-        app.last_step = min(pairs, key=lambda step: abs(step - now // 30))
-        app.offset = app.last_step - now // 30
-        app.accepted = {app.last_step}
+        learnt = min(unspent, key=lambda step: abs(step - now // 30))
+        assert not app.accepted & {learnt - 1, learnt}
+        app.accepted |= {learnt - 1, learnt}
+        app.last_step, app.offset = learnt, learnt - now // 30
         model.codes.clear_run()
+        model.session_failures = 0
         model.wrote(now)
 
     def disable(self, data: st.DataObject) -> None:
@@ -717,7 +784,6 @@ class Account(RuleBasedStateMachine):
             assert len(set(codes)) == 4
             self.dead_recovery += model.recovery or []
             model.recovery, model.recovery_set = list(codes), f"set at {len(self.store.revisions)}"
-            model.recoveries = Failures()
             model.wrote(self.now)
 
     # -- passcodes
@@ -726,7 +792,7 @@ class Account(RuleBasedStateMachine):
         data=st.data(),
         label=st.sampled_from("ABCD"),
         protocols=st.sampled_from([None, ("imap", "smtp")]),
-        days=st.sampled_from([None, 2]),
+        days=st.sampled_from([None, 2, 5]),
     )
     def create_passcode(
         self, data: st.DataObject, label: str, protocols: tuple[str, ...] | None, days: int | None
@@ -753,7 +819,8 @@ class Account(RuleBasedStateMachine):
         elif label in [one.label for one in model.passcodes]:
             assert new == "LabelTakenError"
         else:
-            made = Passcode(new.passcode_id, new.passcode, label, protocols, ends)
+            made = Passcode(new.passcode_id, new.passcode, label, protocols, ends, now)
+            assert new.expires_at.timestamp() == now + min(days or 3, 3) * DAY
             assert new.passcode.startswith(new.hint)
             model.passcodes.append(made)
             model.wrote(now)
@@ -805,7 +872,7 @@ class Account(RuleBasedStateMachine):
         if (
             passcode is None
             or (passcode.protocols is not None and protocol not in passcode.protocols)
-            or (passcode.expires_at is not None and now >= passcode.expires_at)
+            or now >= passcode.ends_at(now)
         ):
             assert done == "CredentialRefusedError"
             return
@@ -849,7 +916,8 @@ class Account(RuleBasedStateMachine):
     @rule(data=st.data())
     def end_things(self, data: st.DataObject) -> None:
         """One rule for them all, or no account would live long enough to hold anything."""
-        acts = ["change_password", "reset", "reset_reenroll", "forget", "import", "disable"]
+        acts = ["change_password", "reset", "reset_reenroll", "import", "disable"]
+        acts += ["forget", "purge", "open"]
         match data.draw(st.sampled_from(acts)):
             case "change_password":
                 self.change_password()
@@ -859,6 +927,10 @@ class Account(RuleBasedStateMachine):
                 self.reset(reenroll=True)
             case "forget":
                 self.forget()
+            case "purge":
+                self.purge()
+            case "open":
+                self.open_account()
             case "import":
                 self.import_authenticator()
             case "disable":
@@ -869,7 +941,7 @@ class Account(RuleBasedStateMachine):
         model.settle(self.now)
         epoch = self.call("password_changed", "ann")
         self.dead_passcodes += [one.text for one in model.passcodes]
-        model.passcodes, model.is_suspect = [], False
+        model.passcodes, model.is_suspect, model.is_forgotten = [], False, False
         model.state = DROPPED[model.state]
         self.new_epoch()
         model.wrote(self.now)
@@ -881,19 +953,41 @@ class Account(RuleBasedStateMachine):
         epoch = self.call("reset", "ann", **BY, reenroll=reenroll)
         self.lose_factors()
         self.new_epoch()
-        model.codes, model.recoveries = Failures(), Failures()
-        model.must_reenroll = reenroll
+        model.codes, model.must_reenroll, model.is_forgotten = Failures(), reenroll, False
         model.wrote(self.now)
         assert epoch == model.epoch
 
     def forget(self) -> None:
+        """All goes but for an epoch that nobody has seen."""
+        model = self.model
         done = self.call("forget", "ann", **BY)
-        assert done is self.model.exists
+        assert done is (model.exists and not model.is_forgotten)
+        if model.is_forgotten:
+            return
         self.lose_factors()
-        if self.model.exists:
-            self.dead_epochs.append(self.model.epoch)
+        self.model = Model(exists=True, is_forgotten=True, epoch=model.epoch, updated_at=self.now)
+        self.new_epoch()
+
+    def purge(self) -> None:
+        """The row goes: sessions begun before there was one are current again, no others."""
+        model = self.model
+        done = self.call("forget", "ann", **BY, purge=True)
+        assert done is (model.exists and not model.is_forgotten)
+        self.lose_factors()
+        if model.exists:
+            self.dead_epochs.append(model.epoch)
             self.dead_epochs = [one for one in self.dead_epochs if one != "none"]
         self.model = Model()
+
+    def open_account(self) -> None:
+        model = self.model
+        model.settle(self.now)
+        is_new = not model.exists or model.is_forgotten
+        assert self.call("open_account", "ann") is is_new
+        if is_new:
+            model.is_forgotten = False
+            self.new_epoch()
+            model.wrote(self.now)
 
     def import_authenticator(self) -> None:
         model, now = self.model, self.now
@@ -911,6 +1005,7 @@ class Account(RuleBasedStateMachine):
             was_off = model.is_off
             phone = VirtualAuthenticator(f"otpauth://totp/ann?secret={secret}")
             model.state, model.apps = "E", [*model.apps, App(done.authenticator_id, phone)]
+            model.is_forgotten = False
             if was_off:
                 self.new_epoch()
                 model.must_reenroll = False
@@ -952,7 +1047,9 @@ class Account(RuleBasedStateMachine):
         assert status.password_change_required == (model.is_suspect and state in "NG")
         until = model.codes.retry_at(now)
         assert (status.retry_at and status.retry_at.timestamp()) == until
-        assert (self.store.load("ann") is not None) == model.exists
+        row = self.store.load("ann")
+        assert (row is not None) == model.exists
+        assert (row is not None and row.summary.state == "forgotten") == model.is_forgotten
 
     @invariant()
     def only_the_present_epoch_is_current(self) -> None:
@@ -973,12 +1070,18 @@ class LoggedStore(MemoryStore):
         super().__init__()
         self.revisions: list[int] = []
 
+    def _is_forgotten(self) -> bool:
+        row = self.load("ann")
+        return row is not None and row.summary.state == "forgotten"
+
     def create(self, new: StoredRecord) -> bool:
         self.revisions.append(new.revision)
         return super().create(new)
 
     def replace(self, new: StoredRecord, *, expected: int) -> bool:
-        assert new.revision == expected + 1
+        # What `forget` leaves begins anew, as a row that was deleted and made again.
+        is_erased = new.summary.state == "forgotten" and not self._is_forgotten()
+        assert (new.revision != expected + 1) == is_erased
         self.revisions.append(new.revision)
         return super().replace(new, expected=expected)
 
