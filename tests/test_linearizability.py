@@ -29,7 +29,13 @@ from mfakit import (
     operations,
 )
 from mfakit.core.record import Record, decode_record
-from mfakit.errors import LimitReachedError, SecondFactorLockedError, ThrottledError, WrongCodeError
+from mfakit.errors import (
+    LimitReachedError,
+    SecondFactorLockedError,
+    SessionEndedError,
+    ThrottledError,
+    WrongCodeError,
+)
 from mfakit.events import EventKind
 from mfakit.storage import StoredRecord
 from mfakit.storage.memory import MemoryStore
@@ -219,6 +225,7 @@ def _on_anything() -> dict[str, Call]:
         "reset": lambda m: m.reset("ann", **BY),
         "reset_reenroll": lambda m: m.reset("ann", **BY, reenroll=True),
         "forget": lambda m: m.forget("ann", **BY),
+        "purge": lambda m: m.forget("ann", **BY, purge=True),
         "rotate_keys": lambda m: m._run(operations.rotate_keys(m._env, "ann")),
         "import": lambda m: m.import_authenticator("ann", "JBSWY3DPEHPK3PXP" * 2, **BY),
         "begin_login": lambda m: m.begin_login("ann", password_verified=True),
@@ -284,7 +291,7 @@ def enrolled_world() -> World:
         "disable": lambda m: m.disable("ann", proof=proof),
         "regenerate": lambda m: m.regenerate_recovery_codes("ann", proof=proof),
         "resync": lambda m: m.resync(
-            "ann", ids[0], app.code(now, steps=-7), app.code(now, steps=-6), proof=proof
+            "ann", ids[0], app.code(now, steps=6), app.code(now, steps=7), proof=proof
         ),
         "remove_app": lambda m: m.remove_authenticator("ann", ids[0], proof=proof),
         "remove_spare": lambda m: m.remove_authenticator("ann", ids[1], proof=proof),
@@ -322,9 +329,10 @@ def locked_world() -> World:
     app, done = _enroll(mfa, clock)
     passcode = mfa.create_passcode("ann", label="Phone", proof=done.proof)
     clock.advance(30)
+    challenge = _challenge(mfa)
     for _ in range(5):
         with pytest.raises(WrongCodeError):
-            mfa.verify_code("ann", _wrong(clock.now, app))
+            mfa.complete_login(challenge, _wrong(clock.now, app))
     assert mfa.status("ann").state == "locked"
     codes = done.recovery_codes
     proof = mfa.verify_code("ann", codes[0], method="recovery")
@@ -409,7 +417,8 @@ def result_of(world: World, mfa: Any, outcomes: Sequence[Any]) -> Any:
         tuple((one.label, one.last_used_at) for one in record.passcodes),
         tuple((one.label, one.last_used_at) for one in record.devices),
         (record.code_throttle.failures, record.code_throttle.days),
-        (record.recovery_throttle.failures, record.failed_since_last),
+        (record.recovery_throttle.failures, record.failed_since_last, record.session_failures),
+        (record.forgotten, record.combined_steps, sorted(one.kind for one in record.history)),
         (record.password_suspect, record.reenroll, record.last_login_at),
         len(record.spent_challenges),
         status.key_ids,
@@ -446,7 +455,8 @@ def check_asked_in_vain(world: World, names: Sequence[str], result: Any) -> None
     kinds, summary = result
     others = [name for name, kind in zip(names, kinds, strict=True) if kind != "ContentionError"]
     assert set(names) - set(others) <= {"client_password"}
-    assert set(others) & {"password_changed", "reset", "reset_reenroll", "forget"}
+    new_epoch = {"password_changed", "reset", "reset_reenroll", "forget", "purge", "open"}
+    assert set(others) & new_epoch
     assert summary == serial_result(world, others, range(len(others)))[1]
 
 
@@ -550,15 +560,16 @@ def test_one_of_two_wins(names: tuple[str, str], loser: str) -> None:
 
 
 def _world_of_failures(failures: int, policy: Policy) -> World:
+    """Guesses after the password."""
     mfa, store, clock = _start(policy)
     app, _ = _enroll(mfa, clock)
     clock.advance(60)
-    wrong = _wrong(clock.now, app)
+    wrong, challenge = _wrong(clock.now, app), _challenge(mfa)
     for _ in range(failures):
         with pytest.raises(WrongCodeError):
-            mfa.verify_code("ann", wrong)
+            mfa.complete_login(challenge, wrong)
     world = World(store, clock, policy)
-    world.operations = {"guess": lambda m: m.verify_code("ann", wrong)}
+    world.operations = {"guess": lambda m: m.complete_login(challenge, wrong)}
     return world
 
 
@@ -598,6 +609,59 @@ def test_no_guess_is_evaluated_during_a_wait(at_once: int) -> None:
         told = Counter(type(one) for one in outcomes)
         assert told == {WrongCodeError: 1, ThrottledError: at_once - 1}
         assert mfa.record.code_throttle.failures == 5
+
+
+def _world_of_session_failures(failures: int) -> World:
+    """Guesses in a session, by recovery codes: these have no waits."""
+    mfa, store, clock = _start()
+    _enroll(mfa, clock)
+    guess: Call = lambda m: m.verify_code("ann", "0ZZZ-ZZZZ-ZZZZ-ZZZZ", method="recovery")  # noqa: E731
+    for _ in range(failures):
+        with pytest.raises(WrongCodeError):
+            guess(mfa)
+    world, epoch = World(store, clock, POLICY), mfa.status("ann").epoch
+    world.operations = {
+        "guess": guess,
+        "session": lambda m: m.session_is_current("ann", epoch),
+        "password_changed": lambda m: m.password_changed("ann"),
+    }
+    return world
+
+
+@pytest.mark.parametrize(
+    ("before", "at_once", "ended", "left"),
+    [
+        # Who comes after the fifth is the first of a new run.
+        (2, 2, 0, 4),
+        (3, 2, 1, 0),
+        (4, 2, 1, 1),
+        (2, 3, 1, 0),
+        (4, 3, 1, 2),
+    ],
+)
+def test_the_fifth_wrong_code_in_a_session_ends_it_once(
+    before: int, at_once: int, ended: int, left: int
+) -> None:
+    world = _world_of_session_failures(before)
+    for mfa, outcomes in every_interleaving(world.begin(*["guess"] * at_once)):
+        told = Counter(type(one) for one in outcomes)
+        assert told[SessionEndedError] == ended
+        assert told[WrongCodeError] == at_once - ended
+        record: Any = mfa.record
+        assert record.session_failures == left
+        assert record.recovery_throttle.failures == before + at_once
+        assert [event.kind for event in mfa.told].count(EventKind.SESSIONS_ENDED) == ended
+        assert mfa.ask(world.operations["session"]) is (ended == 0)
+
+
+def test_a_new_epoch_beside_the_fifth_wrong_code_begins_a_new_run() -> None:
+    """Whichever comes first: one new epoch and a run of one, or two new epochs and none."""
+    world = _world_of_session_failures(4)
+    check_every_order(world, ("guess", "password_changed"))
+    for mfa, outcomes in every_interleaving(world.begin("guess", "password_changed")):
+        ended = isinstance(outcomes[0], SessionEndedError)
+        assert mfa.record.session_failures == (0 if ended else 1)
+        assert not mfa.ask(world.operations["session"])
 
 
 @cache
