@@ -142,21 +142,41 @@ def test_one_code_signs_in_once_and_wrong_codes_are_counted_exactly(tmp_path: Pa
 def test_wrong_codes_at_once_are_counted_exactly(tmp_path: Path) -> None:
     """Policy lets ten go by; the eleventh begins a wait, and nothing after it is evaluated."""
     store = SQLiteStore(tmp_path / "mfa.db", synchronous="NORMAL")
-    mfa = make_mfa(store)
+    mfa, later = make_mfa(store), make_mfa(store, NOW + 60)
     trials: list[list[Call]] = []
     for number in range(TRIALS):
         app, _ = enroll(mfa, f"ann-{number}")
+        token = challenge(later, f"ann-{number}")
         shown = {app.code(NOW + 60, steps=step) for step in range(-2, 3)}
         wrong = next(
             code
             for code in ("000000", "111111", "222222", "333333", "444444", "555555")
             if code not in shown
         )
-        trials.append([("verify_code", (f"ann-{number}", wrong), {})] * (THREADS * PROCESSES))
+        trials.append([("complete_login", (token, wrong), {})] * (THREADS * PROCESSES))
     for number, kinds in enumerate(race_in_processes(tmp_path / "mfa.db", trials)):
         assert set(kinds) <= {"WrongCodeError", "ContentionError", "ThrottledError"}
         assert 1 <= kinds["WrongCodeError"] <= 11
         assert _record(store, f"ann-{number}").code_throttle.failures == kinds["WrongCodeError"]
+    store.close()
+
+
+def test_wrong_codes_at_once_end_the_sessions_at_every_fifth(tmp_path: Path) -> None:
+    """In a session: each is counted in both places, and each new epoch begins a run of its own."""
+    store = SQLiteStore(tmp_path / "mfa.db", synchronous="NORMAL")
+    mfa = make_mfa(store)
+    trials: list[list[Call]] = []
+    for number in range(TRIALS):
+        enroll(mfa, f"ann-{number}")
+        typed = ("verify_code", (f"ann-{number}", "0ZZZ-ZZZZ-ZZZZ-ZZZZ"), {"method": "recovery"})
+        trials.append([typed] * (THREADS * PROCESSES))
+    for number, kinds in enumerate(race_in_processes(tmp_path / "mfa.db", trials)):
+        assert set(kinds) <= {"WrongCodeError", "SessionEndedError", "ContentionError", "BusyError"}
+        record = _record(store, f"ann-{number}")
+        counted = kinds["WrongCodeError"] + kinds["SessionEndedError"]
+        assert record.recovery_throttle.failures == counted
+        assert kinds["SessionEndedError"] == counted // 5
+        assert record.session_failures == counted % 5
     store.close()
 
 
