@@ -33,7 +33,8 @@ def test_migrations_go_back_and_forth() -> None:
 
 
 def test_every_state_has_words() -> None:
-    assert [name for name, _ in STATES] == [str(state) for state in State]
+    """And what `forget` leaves of an account is called so."""
+    assert [name for name, _ in STATES] == [*[str(state) for state in State], "forgotten"]
 
 
 def _ask(alias: str, statement: str) -> list[Any]:
