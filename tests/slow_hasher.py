@@ -38,11 +38,17 @@ class SlowHasher:
 
 
 def check(
-    secret: bytes = b"right", account: str = "ann", stored: str = "s", remember: int = 60
+    secret: bytes = b"right",
+    account: str = "ann",
+    stored: str = "s",
+    remember: int = 60,
+    *,
+    is_mail: bool = True,
 ) -> CheckHash:
     """Return a question of one account's one item."""
     return CheckHash(
         account_id=account,
+        is_mail=is_mail,
         item_id="i",
         sealed=stored,
         unseal=lambda: Secret(stored.encode()),

@@ -26,7 +26,7 @@ async def _ask(gate: AsyncHashGate, check: CheckHash) -> tuple[bool, bool]:
 
 
 def _waiting(gate: AsyncHashGate) -> int:
-    return gate._places._taken.total()
+    return len(gate._places._taken)
 
 
 def _tasks(*work: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
@@ -72,7 +72,12 @@ def test_identical_attempts_share_one_run(secret: bytes, right: bool) -> None:
 
 def test_attempts_that_differ_in_anything_do_not_share() -> None:
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        checks = [check(), check(b"wrong"), check(account="bob"), check(account="cy", stored="t")]
+        checks = [
+            check(),
+            check(b"wrong", is_mail=False),
+            check(account="bob"),
+            check(account="cy", stored="t"),
+        ]
         tasks = _tasks(*(_ask(gate, one) for one in checks))
         await until(lambda: hasher.runs == 4)
         hasher.go.set()
@@ -89,8 +94,6 @@ def test_runs_at_once_are_bounded_and_the_queue_too() -> None:
         await until(lambda: hasher.runs == 2)
         with pytest.raises(BusyError):
             await gate.check(check(account="late"))
-        with pytest.raises(BusyError):
-            await gate.hash(_new("late"))
         hasher.go.set()
         assert await asyncio.gather(*tasks) == [(True, True)] * 5
         assert (hasher.runs, hasher.most) == (5, 2)
@@ -99,20 +102,37 @@ def test_runs_at_once_are_bounded_and_the_queue_too() -> None:
     with_gate(main, concurrency=2, queue=3)
 
 
-def test_one_account_takes_two_places_at_most() -> None:
-    """A third different attempt on one account is busy, and others are not affected."""
+def test_one_account_takes_one_place_for_mail_and_one_for_the_web() -> None:
+    """A second different attempt of a kind is busy, and others are not affected."""
 
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
-        tasks = _tasks(*(_ask(gate, check(one)) for one in (b"1", b"2")))
+        tasks = _tasks(_ask(gate, check(b"1")), _ask(gate, check(b"2", is_mail=False)))
         await until(lambda: _waiting(gate) == 2)
+        for is_mail in (True, False):
+            with pytest.raises(BusyError):
+                await gate.check(check(b"3", is_mail=is_mail))
         with pytest.raises(BusyError):
-            await gate.check(check(b"3"))
+            await gate.hash(_new())
         tasks += _tasks(_ask(gate, check(b"1")), _ask(gate, check(account="bob")))
         await until(lambda: _waiting(gate) == 3)
         hasher.go.set()
         assert [value for value, _ in await asyncio.gather(*tasks)] == [False, False, False, True]
 
     with_gate(main, concurrency=1)
+
+
+def test_a_storm_of_mail_clients_leaves_places_for_the_web() -> None:
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, check(account=f"user-{n}")) for n in range(2)))
+        await until(lambda: _waiting(gate) == 2)
+        with pytest.raises(BusyError):
+            await gate.check(check(account="late"))
+        tasks += _tasks(_ask(gate, check(account="late", is_mail=False)))
+        await until(lambda: _waiting(gate) == 3)
+        hasher.go.set()
+        assert [value for value, _ in await asyncio.gather(*tasks)] == [True, True, True]
+
+    with_gate(main, concurrency=1, queue=1)
 
 
 def test_a_run_that_fails_says_nothing_about_the_secret() -> None:
@@ -137,7 +157,7 @@ def _new(account_id: str = "ann") -> NewHashes:
 def test_new_hashes_keep_their_order_and_are_never_shared() -> None:
     async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
         hasher.go.set()
-        for hashed in await asyncio.gather(gate.hash(_new()), gate.hash(_new())):
+        for hashed in await asyncio.gather(gate.hash(_new()), gate.hash(_new("bob"))):
             assert [(one.reveal(), text.reveal().decode()) for one, text in hashed] == [
                 (b"one", "hash-one"),
                 (b"two", "hash-two"),

@@ -28,6 +28,10 @@ DIFFERENT = {
         "authenticate_client",
         "check_password",
     ): "Callable[[str], str | Awaitable[str | None] | None]",
+    **dict.fromkeys(
+        (("begin_login", "check_password"), ("password_proof", "check_password")),
+        "Callable[[str], str | Awaitable[str | None] | None] | None",
+    ),
 }
 ONLY_ASYNC = {"aclose"}
 

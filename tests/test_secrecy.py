@@ -212,5 +212,5 @@ def test_questions_hide_their_secrets() -> None:
         account_id="a", item_id="i", sealed="hunter2", unseal=lambda: hidden, secret=hidden
     )
     assert "hunter2" not in repr(check) + repr(
-        CheckPassword(account_id="a", password=hidden, epoch="e")
+        CheckPassword(account_id="a", password=hidden, epoch="e", fingerprint="hunter2")
     )

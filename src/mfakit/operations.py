@@ -52,6 +52,7 @@ __all__ = ["Answer", "Effect", "Environment", "GetPolicy", "Load", "Operation", 
 T = TypeVar("T")
 
 LOST_WRITES_MAX = 8
+REVISION_MAX = 2**63 - 1
 CLOCK_END = 253_000_000_000  # in the year 9987; datetime ends with 9999, and tokens live on
 
 
@@ -565,13 +566,18 @@ def forget(
         erased = _open(env, stored, account_id, DEFAULT, Opening(may_be_torn=force))
         if (stored is None and purge) or (erased.forgotten and not purge):
             return Answer(outcome=False)
-        blank = blank_record(account_id, generate_id(env.vault.random))
+        blank = blank_record(account_id, generate_id(env.vault.random), _next_to(stored))
         case = Case(record=blank, now=_now(env), policy=DEFAULT, vault=env.vault)
         decision = administration.decide_forget(case, by)
         row = None if purge or decision.record is None else views.row_of(decision.record, env.vault)
         if (yield _write(account_id, row, stored, decision.events, lost)):
             return Answer(outcome=stored is not None and not erased.forgotten)
     raise errors.ContentionError
+
+
+def _next_to(stored: StoredRecord | None) -> int:
+    """Return the revision to go on from, so that the last event sorts last; 0 to begin anew."""
+    return stored.revision if stored is not None and 0 < stored.revision < REVISION_MAX else 0
 
 
 def rotate_keys(env: Environment, account_id: str) -> Operation[tuple[bool, tuple[str, ...]]]:

@@ -7,6 +7,7 @@ applied again at use: of a stored limit and the present one the smaller counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from math import ceil
 from typing import Literal
@@ -224,37 +225,40 @@ def _check_ranges(policy: Policy) -> None:
             )
 
 
+# Whether two fields contradict each other, and the text that names both.
+_CONTRADICTIONS: tuple[tuple[Callable[[Policy], object], str], ...] = (
+    (lambda p: p.required and not p.available, "required contradicts available=False."),
+    (lambda p: p.required_from and not p.required, "required_from needs required=True."),
+    (
+        lambda p: p.period_seconds > p.period_seconds_max,
+        "period_seconds is above period_seconds_max.",
+    ),
+    (
+        lambda p: 8 * SECRET_BYTES[p.algorithm] < p.secret_bits_min,
+        "secret_bits_min is above the length of the secrets that `algorithm` has.",
+    ),
+    (
+        lambda p: p.throttle_first_wait_seconds > p.throttle_longest_wait_seconds,
+        "throttle_first_wait_seconds is above throttle_longest_wait_seconds.",
+    ),
+    (
+        lambda p: p.throttle_free_failures >= p.code_failures_max,
+        "throttle_free_failures reaches code_failures_max: no wait would ever happen.",
+    ),
+    (
+        lambda p: p.code_failures_max > p.code_failures_in_30_days_max,
+        "code_failures_max is above code_failures_in_30_days_max.",
+    ),
+    (
+        lambda p: p.recovery_codes_low >= p.recovery_codes,
+        "recovery_codes_low must be below recovery_codes: a new set would count as low.",
+    ),
+)
+
+
 def _check_contradictions(policy: Policy) -> None:
-    contradictions = (
-        (policy.required and not policy.available, "required contradicts available=False."),
-        (policy.required_from and not policy.required, "required_from needs required=True."),
-        (
-            policy.period_seconds > policy.period_seconds_max,
-            "period_seconds is above period_seconds_max.",
-        ),
-        (
-            8 * SECRET_BYTES[policy.algorithm] < policy.secret_bits_min,
-            "secret_bits_min is above the length of the secrets that `algorithm` has.",
-        ),
-        (
-            policy.throttle_first_wait_seconds > policy.throttle_longest_wait_seconds,
-            "throttle_first_wait_seconds is above throttle_longest_wait_seconds.",
-        ),
-        (
-            policy.throttle_free_failures >= policy.code_failures_max,
-            "throttle_free_failures reaches code_failures_max: no wait would ever happen.",
-        ),
-        (
-            policy.code_failures_max > policy.code_failures_in_30_days_max,
-            "code_failures_max is above code_failures_in_30_days_max.",
-        ),
-        (
-            policy.recovery_codes_low >= policy.recovery_codes,
-            "recovery_codes_low must be below recovery_codes: a new set would count as low.",
-        ),
-    )
-    for is_wrong, text in contradictions:
-        if is_wrong:
+    for is_wrong, text in _CONTRADICTIONS:
+        if is_wrong(policy):
             raise PolicyError(text)
 
 

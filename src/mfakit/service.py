@@ -698,7 +698,7 @@ class MFA(BlockingDriver):
         account_id = parse_account_id(account_id)
         return self._run(
             operations.reset(
-                self._env, account_id, by, reenroll=reenroll is True, force=force is True
+                self._env, account_id, by, reenroll=bool(reenroll), force=force is True
             )
         )
 

@@ -75,7 +75,6 @@ def test_spaces_and_hyphens_do_not_matter(text: str) -> None:
         "      ",
         "12345",
         "1234567",
-        "\uff11\uff12\uff13\uff14\uff15\uff16",  # full width
         "١٢٣٤٥٦",  # Arabic-Indic
         "²⁸⁷⁰⁸²",
         "①②③④⑤⑥",
@@ -83,13 +82,13 @@ def test_spaces_and_hyphens_do_not_matter(text: str) -> None:
         "+12345",
         "-12345+",
         "12_345",
-        "123456\n",
-        "\n123456",
-        "123456\r\n",
         "123\t456",
+        "123\n456",
+        "123\u2003456",
+        "\u0661\u0662\u0663\u0664\u0665\u0666",
+        "\uff2112345",
         "123456\0",
         "\x00123456",
-        "123\u00a0456",
         "123\u2010456",
         "1e5000",
         "0x1234",
@@ -171,9 +170,36 @@ def test_what_is_no_passcode(text: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "123456\n",
+        "\r\n123456",
+        "\t123456\u2003",
+        "123\u00a0456",
+        "123\u202f456",
+        "\uff11\uff12\uff13\uff14\uff15\uff16",
+        "\uff11\uff12\uff13456",
+    ],
+    ids=ascii,
+)
+def test_a_code_as_people_paste_it(text: str) -> None:
+    """From a page with no-break spaces, with a line's end, from a Japanese keyboard."""
+    assert _digits(text) == b"123456"
+
+
+@pytest.mark.parametrize("text", ["KQZR abcd\u00a0efgh-jkmn pqrs\n", "\tkqzrabcdefghjkmnpqrs\r\n"])
+def test_a_passcode_as_people_paste_it(text: str) -> None:
+    """Mail programs keep what the clipboard had."""
+    parsed = parse_passcode(arguments.parse_secret_text(text))
+    assert parsed is not None
+    assert (parsed[0], parsed[1].reveal()) == ("kqzr", b"abcdefghjkmnpqrs")
+
+
+@pytest.mark.parametrize(
     ("text", "slot", "code"),
     [
         ("0BCD-EFGH-JKMN-PQRS", 0, b"0BCDEFGHJKMNPQRS"),
+        ("0BCD\u00a0EFGH\u202fJKMN PQRS\n", 0, b"0BCDEFGHJKMNPQRS"),
         ("9bcd efgh jkmn pqrs", 9, b"9BCDEFGHJKMNPQRS"),
         ("OBCD-EFGH-JKMN-PQRS", 0, b"0BCDEFGHJKMNPQRS"),  # Crockford: O is 0
         ("IBCD-EFGH-JKMN-PQRL", 1, b"1BCDEFGHJKMNPQR1"),  # I and L are 1
@@ -198,7 +224,8 @@ def test_a_recovery_code_as_people_type_it(text: str, slot: int, code: bytes) ->
         "0BCD-EFGH-JKMN-PQR\u017f",
         "0BCD-EFGH-JKMN-PQR\u0131",
         "0BCD\0EFGH-JKMN-PQR",
-        "0BCD-EFGH-JKMN-PQRS\n",
+        "0BCD-EFGH\nJKMN-PQRS",
+        "\uff10BCD-EFGH-JKMN-PQRS",
         "0BCD-EFGH-JKMN-PQRS" + "-" * 64,
         HUGE,
         LONE,

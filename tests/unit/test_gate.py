@@ -13,7 +13,7 @@ from mfakit import Policy
 from mfakit.core.decision import CheckHash, NewHashes
 from mfakit.core.secret import Secret
 from mfakit.errors import BusyError, HashingError
-from mfakit.gate import HashGate, Memory, Places
+from mfakit.gate import HashGate, Memory, Places, Ticket
 from slow_hasher import SlowHasher, check
 
 
@@ -31,7 +31,7 @@ def _until(holds: Callable[[], Any]) -> None:
 
 
 def _waiting(gate: HashGate) -> int:
-    return gate._places._taken.total()
+    return len(gate._places._taken)
 
 
 def _joined(gate: HashGate) -> int:
@@ -58,7 +58,12 @@ def test_attempts_that_differ_in_anything_do_not_share() -> None:
     """Account, stored hash and secret: the verdict about one is none about another."""
     hasher = SlowHasher()
     gate = HashGate(hasher, concurrency=8)
-    checks = [check(), check(b"wrong"), check(account="bob"), check(account="cy", stored="t")]
+    checks = [
+        check(),
+        check(b"wrong", is_mail=False),
+        check(account="bob"),
+        check(account="cy", stored="t"),
+    ]
     with ThreadPoolExecutor(8) as threads:
         results = [threads.submit(_ask, gate, one) for one in checks]
         _until(lambda: hasher.runs == 4)
@@ -79,24 +84,48 @@ def test_runs_at_once_are_bounded() -> None:
     assert hasher.runs == 10
 
 
-def test_one_account_holds_two_places() -> None:
-    """A third different attempt of the account is told to come back; others are not disturbed."""
+def test_one_account_holds_one_place_for_mail_and_one_for_the_web() -> None:
+    """A second different attempt of a kind is told to come back; others are not disturbed."""
     hasher = SlowHasher()
     gate = HashGate(hasher, concurrency=1, queue=10)
+    new = NewHashes(account_id="ann", purpose="p", secrets=(Secret(b"x"),), policy=Policy())
     with ThreadPoolExecutor(4) as threads:
-        own = [threads.submit(_ask, gate, check(b"guess %d" % n)) for n in range(2)]
+        mail = threads.submit(_ask, gate, check(b"guess 1"))
+        _until(lambda: _waiting(gate) == 1)
+        with pytest.raises(BusyError):
+            _ask(gate, check(b"guess 2"))
+        web = threads.submit(_ask, gate, check(b"a recovery code", is_mail=False))
         _until(lambda: _waiting(gate) == 2)
         with pytest.raises(BusyError):
-            _ask(gate, check(b"guess 3"))
+            _ask(gate, check(b"another", is_mail=False))
         with pytest.raises(BusyError):
-            gate.hash(
-                NewHashes(account_id="ann", purpose="p", secrets=(Secret(b"x"),), policy=Policy())
-            )
+            gate.hash(new)
         other = threads.submit(_ask, gate, check(account="bob"))
         _until(lambda: _waiting(gate) == 3)
         hasher.go.set()
-        assert [one.result()[0] for one in (*own, other)] == [False, False, True]
-    assert _ask(gate, check(b"guess 3")) == (False, True)
+        assert [one.result()[0] for one in (mail, web, other)] == [False, False, True]
+    assert _ask(gate, check(b"guess 2")) == (False, True)
+    assert len(gate.hash(new)) == 1
+
+
+def test_a_storm_of_mail_clients_leaves_places_for_the_web() -> None:
+    """Whoever types a recovery code is let in while every place for mail is taken."""
+    hasher = SlowHasher()
+    gate = HashGate(hasher, concurrency=2, queue=1)
+    with ThreadPoolExecutor(8) as threads:
+        storm = [threads.submit(_ask, gate, check(account=f"user-{n}")) for n in range(3)]
+        _until(lambda: _waiting(gate) == 3)
+        with pytest.raises(BusyError):
+            _ask(gate, check(account="late"))
+        web = [
+            threads.submit(_ask, gate, check(account=f"web-{n}", is_mail=False)) for n in range(2)
+        ]
+        _until(lambda: _waiting(gate) == 5)
+        with pytest.raises(BusyError):
+            _ask(gate, check(account="web-late", is_mail=False))
+        hasher.go.set()
+        assert all(one.result()[0] for one in (*storm, *web))
+    assert _waiting(gate) == 0
 
 
 def test_the_queue_is_bounded() -> None:
@@ -210,17 +239,22 @@ def test_memory_is_bounded() -> None:
 
 
 def test_places_are_counted_exactly() -> None:
-    """Two for one account, the total for all, and each comes back."""
-    places = Places(3)
-    places.take("ann")
-    places.take("ann")
+    """One of a kind for one account, the total for mail, more for the web; each comes back."""
+    places = Places(2, kept_for_web=1)
+    ann, bob, cy = (Ticket(one, is_mail=True) for one in ("ann", "bob", "cy"))
+    ann_on_the_web, bob_on_the_web = (Ticket(one, is_mail=False) for one in ("ann", "bob"))
+    places.take(ann)
     with pytest.raises(BusyError):
-        places.take("ann")
-    places.take("bob")
+        places.take(ann)
+    places.take(ann_on_the_web)
     with pytest.raises(BusyError):
-        places.take("cy")
-    places.leave("ann")
-    places.take("cy")
-    for account_id in ("ann", "bob", "cy"):
-        places.leave(account_id)
+        places.take(bob)
+    places.take(bob_on_the_web)
+    with pytest.raises(BusyError):
+        places.take(Ticket("cy", is_mail=False))
+    places.leave(ann_on_the_web)
+    places.leave(bob_on_the_web)
+    places.take(cy)
+    for ticket in (ann, cy):
+        places.leave(ticket)
     assert not places._taken

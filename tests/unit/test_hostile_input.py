@@ -87,7 +87,16 @@ HOSTILE: dict[str, Any] = {
 
 # What is not meant to be text: callables, dates, numbers, switches and ClientInfo are the
 # platform's own code, not input.
-NOT_TEXT = {"self", "client", "check_password", "limit", "reenroll", "password_verified"}
+NOT_TEXT = {
+    "self",
+    "client",
+    "check_password",
+    "force",
+    "limit",
+    "password_verified",
+    "purge",
+    "reenroll",
+}
 
 
 def _right_arguments(world: World, owner: Owner, name: str) -> dict[str, Any]:
@@ -150,6 +159,9 @@ def _call(world: World, owner: Owner, name: str, **changes: Any) -> Any:
         if argument in right
         and (parameter.default is inspect.Parameter.empty or argument in {"label", "method"})
     }
+    if name in {"begin_login", "password_proof"}:
+        way = "check_password" if "password" in changes else "password_verified"
+        needed[way] = right[way]
     return getattr(world.mfa, name)(**needed | changes)
 
 
@@ -207,6 +219,9 @@ def _call_when_off(world: World, owner: Owner, name: str, **changes: Any) -> Non
         for one, parameter in inspect.signature(_methods()[name]).parameters.items()
         if one != "self" and parameter.default is inspect.Parameter.empty
     }
+    if name in {"begin_login", "password_proof"}:
+        way = "check_password" if "password" in changes else "password_verified"
+        needed[way] = stand_in[way]
     getattr(world.mfa, name)(**needed | changes)
 
 

@@ -301,9 +301,12 @@ def test_reset_and_forget_work_on_what_does_not_open(world: World) -> None:
     mfa = world.make_mfa()
     with pytest.raises(KeyUnavailableError):
         mfa.status("ann")
-    mfa.reset("ann", actor="ops", reason="key lost")
+    for call in (mfa.reset, mfa.forget):
+        with pytest.raises(KeyUnavailableError):
+            call("ann", actor="ops", reason="a wrong key file looks the same")
+    mfa.reset("ann", actor="ops", reason="key lost", force=True)
     assert mfa.status("ann").state == "not_enrolled"
-    assert mfa.forget("bob", actor="ops", reason="key lost") is True
+    assert mfa.forget("bob", actor="ops", reason="key lost", force=True) is True
     assert mfa.forget("bob", actor="ops", reason="again") is False
     assert mfa.status("bob").state == "not_enrolled"
 
@@ -312,7 +315,7 @@ def test_reset_and_forget_work_on_what_does_not_open(world: World) -> None:
 def test_a_revision_out_of_range_stops_one_account_and_no_other(
     world: World, revision: int
 ) -> None:
-    """Whoever can write the database writes -1: the walk goes on, and `reset` mends it."""
+    """Whoever can write the database writes -1: the walk goes on, and a forced `reset` mends it."""
     for account_id in ("ann", "bob"):
         world.mfa.open_account(account_id)
     row = world.store.load("ann")
@@ -322,7 +325,9 @@ def test_a_revision_out_of_range_stops_one_account_and_no_other(
         world.mfa.begin_login("ann", password_verified=True)
     page = world.mfa.rotate_keys()
     assert (page.failed, page.unchanged) == ((("ann", "record_integrity"),), 1)
-    world.mfa.reset("ann", actor="op", reason="altered")
+    with pytest.raises(RecordIntegrityError):
+        world.mfa.reset("ann", actor="op", reason="altered")
+    world.mfa.reset("ann", actor="op", reason="altered", force=True)
     assert world.mfa.status("ann").state == "not_enrolled"
 
 

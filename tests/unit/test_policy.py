@@ -17,6 +17,8 @@ from mfakit.storage.memory import MemoryStore
 BOUNDS: dict[str, tuple[Any, int, int]] = {
     "digits": (6, 6, 8),
     "period_seconds": (30, 15, 120),
+    "secret_bits_min": (128, 80, 512),
+    "period_seconds_max": (120, 15, 120),
     "window_past_steps": (1, 0, 2),
     "window_future_steps": (1, 0, 2),
     "authenticators_max": (5, 1, 5),
@@ -35,6 +37,7 @@ BOUNDS: dict[str, tuple[Any, int, int]] = {
     "passcodes_max": (25, 1, 25),
     "passcode_last_used_seconds": (900, 60, 86_400),
     "passcode_memory_seconds": (600, 0, 600),
+    "passcode_days_max": (None, 1, 3650),
     "trusted_devices_max": (20, 1, 20),
     "trusted_device_days": (30, 1, 30),
     "argon2_time_cost": (2, 1, 20),
@@ -48,13 +51,16 @@ SWITCHES = {
     "passcodes_end_with_password": True,
     "password_with_code": False,
     "trusted_devices": True,
+    "weak_imports": True,
 }
 CHOICES = {
     "algorithm": ("SHA1", ["SHA1", "SHA256", "SHA512"]),
     "unknown_account": ("not_enrolled", ["not_enrolled", "refuse"]),
 }
 # Set with a bound so that no other rule is broken.
-WITH: dict[tuple[str, int], dict[str, int]] = {
+WITH: dict[tuple[str, int], dict[str, Any]] = {
+    ("secret_bits_min", 512): {"algorithm": "SHA512"},
+    ("period_seconds_max", 15): {"period_seconds": 15},
     ("code_failures_max", 5): {"throttle_free_failures": 4},
     ("code_failures_in_30_days_max", 5): {"code_failures_max": 5},
     ("recovery_codes", 1): {"recovery_codes_low": 0},
@@ -90,10 +96,11 @@ def test_numbers_are_whole_numbers(name: str, value: object) -> None:
         Policy(**{name: value})  # type: ignore[arg-type]
 
 
-def test_only_the_recovery_lock_may_be_absent() -> None:
-    """None is "no lock" there and an error everywhere else."""
+def test_only_two_limits_may_be_absent() -> None:
+    """None is "no lock" and "no end" there, and an error everywhere else."""
     assert Policy(recovery_failures_max=None).recovery_failures_max is None
-    for name in set(BOUNDS) - {"recovery_failures_max"}:
+    assert Policy(passcode_days_max=None).passcode_days_max is None
+    for name in set(BOUNDS) - {"recovery_failures_max", "passcode_days_max"}:
         with pytest.raises(PolicyError, match=name):
             Policy(**{name: None})  # type: ignore[arg-type]
 
@@ -161,6 +168,11 @@ def test_deadline_in_seconds() -> None:
         ({"required": True, "available": False}, ["required", "available"]),
         ({"required_from": datetime(2027, 1, 1, tzinfo=UTC)}, ["required_from", "required"]),
         (
+            {"period_seconds": 60, "period_seconds_max": 59},
+            ["period_seconds", "period_seconds_max"],
+        ),
+        ({"secret_bits_min": 161}, ["secret_bits_min", "algorithm"]),
+        (
             {"throttle_first_wait_seconds": 61, "throttle_longest_wait_seconds": 60},
             ["throttle_first_wait_seconds", "throttle_longest_wait_seconds"],
         ),
@@ -186,6 +198,9 @@ def test_contradictions(changes: dict[str, Any], named: list[str]) -> None:
     "changes",
     [
         {"throttle_first_wait_seconds": 60, "throttle_longest_wait_seconds": 60},
+        {"period_seconds": 60, "period_seconds_max": 60},
+        {"secret_bits_min": 160},
+        {"secret_bits_min": 512, "algorithm": "SHA512"},
         {"throttle_free_failures": 4, "code_failures_max": 5},
         {"code_failures_max": 50, "code_failures_in_30_days_max": 50},
         {"recovery_codes": 4, "recovery_codes_low": 3},
@@ -200,16 +215,19 @@ def test_just_consistent(changes: dict[str, Any]) -> None:
 
 # The profile table of the design, by hand.
 PROFILES = {
-    "DEFAULT": (DEFAULT, 1, 1, "not_enrolled", True, None),
-    "NIST_800_63B": (NIST_800_63B, 1, 1, "refuse", False, 100),
-    "ASVS_5": (ASVS_5, 0, 0, "refuse", False, 100),
+    "DEFAULT": (DEFAULT, 1, 1, "not_enrolled", True, None, 128, 120, None),
+    "NIST_800_63B": (NIST_800_63B, 1, 1, "refuse", False, 100, 128, 120, 365),
+    "ASVS_5": (ASVS_5, 0, 0, "refuse", False, 100, 128, 30, 365),
 }
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_profiles(name: str) -> None:
-    """Windows, unknown accounts, trusted devices, recovery lock, Argon2."""
-    policy, past, future, unknown, devices, lock = PROFILES[name]
+    """Windows, unknown accounts, trusted devices, recovery lock, what is bound, Argon2."""
+    policy, past, future, unknown, devices, lock, bits, period, days = PROFILES[name]
+    bound = policy.secret_bits_min, policy.period_seconds_max, policy.passcode_days_max
+    assert bound == (bits, period, days)
+    assert policy.weak_imports is (name == "DEFAULT")
     assert (policy.window_past_steps, policy.window_future_steps) == (past, future)
     assert policy.unknown_account == unknown
     assert policy.trusted_devices is devices
@@ -220,7 +238,8 @@ def test_profiles(name: str) -> None:
     # Nothing else differs from the default.
     same = evolve(
         policy, window_past_steps=1, window_future_steps=1, unknown_account="not_enrolled",
-        trusted_devices=True, recovery_failures_max=None,
+        trusted_devices=True, recovery_failures_max=None, weak_imports=True, passcode_days_max=None,
+        period_seconds_max=120,
     )  # fmt: skip
     assert same == Policy()
 

@@ -86,7 +86,7 @@ def test_a_torn_row_is_reset_though_it_was_torn_again_meanwhile() -> None:
     row = row_of(world_record(world), vault_of(world.mfa))
     store.put(replace(row, document=b"torn"))
     store.first = lambda: store.put(replace(row, document=b"torn again", revision=row.revision + 7))
-    world.mfa.reset("ann", **BY)
+    world.mfa.reset("ann", force=True, **BY)
     assert world.mfa.status("ann").state == "not_enrolled"
 
 

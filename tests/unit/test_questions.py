@@ -65,17 +65,17 @@ def test_a_first_revision_is_62_random_bits_and_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("firsts", "seconds", "step"),
-    [([2, 12], [3, 13], 13), ([2, 12], [3, 20], 3), ([5, 21], [6, 22], 6), ([4], [4], None)],
+    ("firsts", "seconds", "steps"),
+    [([2, 12], [3, 13], [3, 13]), ([2, 12], [3, 20], [3]), ([4], [4], [])],
 )
-def test_of_several_pairs_in_a_row_the_nearest_to_now_is_meant(
-    firsts: list[int], seconds: list[int], step: int | None, monkeypatch: pytest.MonkeyPatch
+def test_a_pair_is_two_codes_in_a_row(
+    firsts: list[int], seconds: list[int], steps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Codes repeat by chance; a clock is rather off a little than much. Now is step 12."""
+    """Codes repeat by chance, so several pairs may fit. Now is step 12."""
     found = iter((firsts, seconds))
     monkeypatch.setattr(factors, "match_steps", lambda *_: next(found))
     unread: Any = None
-    assert administration._second_of_pair(unread, unread, unread, unread, 12) == step
+    assert administration._seconds_of_pairs(unread, unread, unread, unread, 12) == steps
 
 
 @pytest.mark.parametrize(

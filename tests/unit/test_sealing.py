@@ -346,10 +346,10 @@ def test_an_altered_document_at_the_surface() -> None:
     for call in calls:
         with pytest.raises(RecordIntegrityError):
             call()
-    assert mfa.reset("ann", actor="op", reason="torn")
+    assert mfa.reset("ann", actor="op", reason="torn", force=True)
     assert mfa.status("ann").state == "not_enrolled"
     world.store._rows["ann"] = torn
-    assert mfa.forget("ann", actor="op", reason="torn")
+    assert mfa.forget("ann", actor="op", reason="torn", force=True, purge=True)
     assert world.store.load("ann") is None
 
 

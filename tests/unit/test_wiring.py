@@ -169,8 +169,10 @@ def test_an_account_that_the_platform_does_not_know_any_more_is_forgotten_and_ro
     rotated, forgotten = world.events
     assert (rotated.account_id, rotated.kind.value) == ("ann", "keys_rotated")
     assert (forgotten.account_id, forgotten.kind.value) == ("ann", "forgotten")
-    assert forgotten.revision == revision + 1
-    assert world.store.load("ann") is None
+    assert forgotten.revision == revision + 2
+    left = world.store.load("ann")
+    assert left is not None
+    assert (left.revision, left.summary.state) == (revision + 2, "forgotten")
 
 
 # ------------------------------------------------------------------------------- many accounts

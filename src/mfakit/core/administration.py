@@ -73,9 +73,10 @@ def decide_group_reset(
 
 
 def decide_forget(case: Case, by: Authority) -> Decision[None]:
-    """Write a record that holds a new epoch alone; the case has a blank one."""
+    """Write a record that holds a new epoch alone; the case has one that is blank."""
     forgotten = note(EventKind.FORGOTTEN, **asdict(by))
-    changes = {"epoch_is_first": False, "forgotten": True, "history": ()}
+    epoch = generate_id(case.vault.random)
+    changes = {"epoch": epoch, "epoch_is_first": False, "forgotten": True, "history": ()}
     return case.write(lambda _: None, forgotten, **changes)
 
 

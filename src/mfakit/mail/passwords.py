@@ -148,7 +148,7 @@ class _PasswordFile(PasswordSource):
             ConfigurationError: Two entries have the same name.
         """
         found = self._find(login)
-        return found and found.name
+        return None if found is None else found.name
 
     def check_password(self, login: str, password: str) -> str | None:
         """Return the account's id if the password is its own.
