@@ -188,7 +188,7 @@ def _parse_strings(value: object, field: str) -> list[str]:
 
 
 def _parse_network(text: str) -> str | None:
-    from ipaddress import IPv6Network, ip_address, ip_network
+    from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 
     if len(text) > 64 or "%" in text:  # a zone means nothing here, and has any length
         return None
@@ -200,8 +200,10 @@ def _parse_network(text: str) -> str | None:
     except ValueError:
         return None
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    is_mapped = mapped is not None and network.prefixlen >= 96
-    return f"{mapped}/{network.prefixlen - 96}" if is_mapped else str(network)
+    if mapped is None or network.prefixlen < 96:
+        return str(network)
+    unmapped = IPv6Address(address).ipv4_mapped
+    return _parse_network(f"{unmapped}/{network.prefixlen - 96}")
 
 
 def _is_plain_mask(network: IPNetwork, address: IPAddress, mask: str) -> bool:

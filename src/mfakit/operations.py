@@ -203,8 +203,9 @@ def _open(
     """Open a row, or stand in for the one that is missing (or torn, where an operator forces it)."""
     record = blank_record(account_id, generate_id(env.vault.random))
     if stored is not None:
+        _check_owner(stored, account_id)
         try:
-            record = _decode(env, stored, account_id)
+            record = decode_record(stored, env.vault)
         except (errors.RecordIntegrityError, errors.KeyUnavailableError):
             # SECURITY: a wrong realm or key file looks the same, and must destroy nothing.
             if not opening.may_be_torn:
@@ -215,12 +216,11 @@ def _open(
     return record
 
 
-def _decode(env: Environment, stored: StoredRecord, account_id: str) -> Record:
+def _check_owner(stored: StoredRecord, account_id: str) -> None:
     # SECURITY: authentic, but whose? A connection that two processes share after a fork, a cache or a
     # collation that folds case may answer with the row of somebody else, whose two-step is off.
     if stored.account_id != account_id:
         raise errors.RecordIntegrityError
-    return decode_record(stored, env.vault)
 
 
 def _read(
@@ -559,12 +559,13 @@ def forget(
 ) -> Operation[bool]:
     """Erase the record but for a new epoch, or (`purge`) delete its row: nothing else deletes.
 
+    Each call gives another epoch: somebody may have signed in since the last one.
     It asks for no policy: the platform may know nothing of the account any more.
     """
     for lost in range(LOST_WRITES_MAX):
         stored: StoredRecord | None = yield Load(account_id)
         erased = _open(env, stored, account_id, DEFAULT, Opening(may_be_torn=force))
-        if (stored is None and purge) or (erased.forgotten and not purge):
+        if stored is None and purge:
             return Answer(outcome=False)
         blank = blank_record(account_id, generate_id(env.vault.random), _next_to(stored))
         case = Case(record=blank, now=_now(env), policy=DEFAULT, vault=env.vault)
@@ -589,7 +590,8 @@ def rotate_keys(env: Environment, account_id: str) -> Operation[tuple[bool, tupl
         stored: StoredRecord | None = yield Load(account_id)
         if stored is None:
             return Answer(outcome=(False, ()))
-        record = _decode(env, stored, account_id)
+        _check_owner(stored, account_id)
+        record = decode_record(stored, env.vault)
         case = Case(record=record, now=_now(env), policy=DEFAULT, vault=env.vault)
         met = views.key_ids_of(record, stored.document)
         decision = administration.decide_rotate(case, met)

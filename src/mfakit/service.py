@@ -733,7 +733,7 @@ class MFA(BlockingDriver):
 
         def reset(account_id: str) -> tuple[bool, tuple[str, ...]]:
             operation = operations.reset_in_group(
-                self._env, account_id, by, before, reenroll=reenroll
+                self._env, account_id, by, before, reenroll=bool(reenroll)
             )
             return self._run(operation), ()
 

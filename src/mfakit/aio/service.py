@@ -749,7 +749,7 @@ class AsyncMFA(AsyncDriver):
 
         async def reset(account_id: str) -> tuple[bool, tuple[str, ...]]:
             operation = operations.reset_in_group(
-                self._env, account_id, by, before, reenroll=reenroll
+                self._env, account_id, by, before, reenroll=bool(reenroll)
             )
             return await self._run(operation), ()
 
