@@ -99,7 +99,7 @@ TABLES: dict[str, dict[str, Any]] = {
             0xFF17: 0x37,
             0xFF18: 0x38,
             0xFF19: 0x39,
-        },  # fmt: skip
+        },
         "_TO_URL_SAFE": _translation(**{"+": "-", "/": "_"}),
         "_FROM_URL_SAFE": _translation(**{"-": "+", "_": "/", "+": "!", "/": "!"}),
     },
@@ -207,7 +207,7 @@ TABLES: dict[str, dict[str, Any]] = {
             "enrolled",
             "recovery_codes_regenerated",
             "reset",
-        },  # fmt: skip
+        },
     },
     "hashing": {"_FLOORS": {1: 47_104, 2: 19_456, 3: 12_288, 4: 9_216, 5: 7_168}},
     "keyring": {
