@@ -201,7 +201,7 @@ async def _check_cancelled(
         assert asyncio.all_tasks() == {asyncio.current_task()}, tick
     await platform.mfa.aclose()
     gate = platform.mfa._gate
-    assert (gate._places._taken.total(), gate._flights) == (0, {}), tick
+    assert (gate._places._taken, gate._flights) == (set(), {}), tick
     assert (await platform.mfa.status("ann")).account_id == "ann"
     assert not isinstance(await _outcome(call, platform.mfa), BusyError)
     await platform.mfa.aclose()

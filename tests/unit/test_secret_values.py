@@ -125,7 +125,9 @@ def _values() -> dict[str, Any]:
     return {
         "Case": Case(record=record, now=0, policy=DEFAULT, vault=vault),
         "CheckHash": check,
-        "CheckPassword": CheckPassword(account_id="ann", password=SECRET, epoch="e"),
+        "CheckPassword": CheckPassword(
+            account_id="ann", password=SECRET, epoch="e", fingerprint=PLANTED
+        ),
         "NewHashes": new,
         "Decision": Decision(outcome=(PLANTED,), record=record),
         "Accepted": Accepted(earned_by="i", changes={"authenticators": record.authenticators}),
