@@ -962,8 +962,6 @@ class Account(RuleBasedStateMachine):
         model = self.model
         done = self.call("forget", "ann", **BY)
         assert done is (model.exists and not model.is_forgotten)
-        if model.is_forgotten:
-            return
         self.lose_factors()
         self.model = Model(exists=True, is_forgotten=True, epoch=model.epoch, updated_at=self.now)
         self.new_epoch()

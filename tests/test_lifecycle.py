@@ -422,8 +422,12 @@ def test_forget_leaves_a_new_epoch_alone(world: World, state: str) -> None:
     assert not world.mfa.session_is_current("ann", "none")
     with pytest.raises(OfferError):
         confirm(subject)
+    epoch = world.mfa.status("ann").epoch
     assert world.mfa.forget("ann", **FORGET) is False
-    assert world.row("ann") == row
+    assert not world.mfa.session_is_current("ann", epoch)
+    again = world.row("ann")
+    assert again is not None
+    assert (again.revision, again.summary) == (row.revision + 1, row.summary)
 
 
 @pytest.mark.parametrize("state", STORED)

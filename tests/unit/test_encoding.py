@@ -86,7 +86,10 @@ def test_spaces_and_hyphens_do_not_matter(text: str) -> None:
         "123\n456",
         "123\u2003456",
         "\u0661\u0662\u0663\u0664\u0665\u0666",
-        "\uff2112345",
+        "\uff2112345",  # full-width A
+        "\uff10\uff11\uff12\uff13\uff14",  # five full-width digits
+        "\u200b123456",  # a zero-width space is no whitespace
+        "123456\ufeff",
         "123456\0",
         "\x00123456",
         "123\u2010456",
@@ -113,14 +116,18 @@ def test_a_code_of_another_length_is_no_code() -> None:
     assert _digits("1234567", (6, 8)) is None
 
 
-@given(st.text(max_size=80))
+PIECES = st.sampled_from("0123456789 -\u00a0\u202f\uff10\uff15\uff19\t\n\u2003\u200b\u00b2\u0661\uff21a")
+
+
+@given(st.text(max_size=80) | st.text(PIECES, max_size=12))
 def test_digits_are_ascii_or_none(text: str) -> None:
-    """Whatever is typed, what comes out is digits of the right number, and was typed."""
+    """What comes out was typed: only separators are dropped, and only full-width digits are folded."""
     found = _digits(text, (6, 7, 8))
-    if found is not None:
-        assert set(found) <= set(b"0123456789")
-        assert len(found) in {6, 7, 8}
-        assert found.decode() == text.replace(" ", "").replace("-", "")
+    kept = [one for one in text.strip() if one not in " -\u00a0\u202f"]
+    folded = "".join([str(int(one)) if "\uff10" <= one <= "\uff19" else one for one in kept])
+    is_code = len(folded) in {6, 7, 8} and set(folded) <= set("0123456789")
+    is_short = len(text.encode("utf-8", "surrogatepass")) <= 64
+    assert found == (folded.encode() if is_code and is_short else None)
 
 
 # ---------------------------------------------------------------- passcodes and recovery codes
@@ -175,8 +182,11 @@ def test_what_is_no_passcode(text: object) -> None:
         "123456\n",
         "\r\n123456",
         "\t123456\u2003",
+        "\u2003\u3000123456",
+        "\u00a0123456\u202f",
         "123\u00a0456",
         "123\u202f456",
+        "\uff11 \uff12\uff13-\uff14\uff15\u00a0\uff16\n",
         "\uff11\uff12\uff13\uff14\uff15\uff16",
         "\uff11\uff12\uff13456",
     ],
@@ -392,6 +402,11 @@ def test_what_are_no_protocols(value: object) -> None:
         (["192.0.2.1"], ("192.0.2.1/32",)),
         (["192.0.2.77/24"], ("192.0.2.0/24",)),
         (["192.0.2.0/255.255.255.0"], ("192.0.2.0/24",)),
+        (["192.0.2.7"], ("192.0.2.7/32",)),
+        (["192.0.2.7/255.255.255.255"], ("192.0.2.7/32",)),
+        (["0.0.0.0/255.255.255.255"], ("0.0.0.0/32",)),  # the one address, as Python and people read it
+        (["128.0.0.0/128.0.0.0"], ("128.0.0.0/1",)),
+        (["0.0.0.0/0"], ("0.0.0.0/0",)),
         (["2001:DB8::/32"], ("2001:db8::/32",)),
         (["2001:db8::1"], ("2001:db8::1/128",)),
         (["::ffff:192.0.2.0/120"], ("192.0.2.0/24",)),
@@ -413,12 +428,15 @@ def test_networks(value: object, networks: object) -> None:
     "value",
     [[], "192.0.2.0/24", ["192.0.2.0/33"], ["192.0.2"], ["192.0.2.0/24", 1], [3221225984], ["host"],
      [""], ["192.0.2.0/24\n"], ["192.0.2.0/-1"], ["\uff1192.0.2.0/24"], ["192.0.2.0/\uff124"], [HUGE], [None],
+     ["10.1.2.3/0.0.0.0"], ["0.0.0.0/0.0.0.0"], ["10.0.0.0/0.0.0.255"], ["192.0.2.0/0.0.255.255"],
+     ["10.1.2.3/0"], ["::1/0"], ["0.0.0.0/00"], ["::ffff:10.1.2.3/96"], ["192.0.2.0/255.0.255.0"],
+     ["192.0.2.0/"], ["192.0.2.0/24/24"], ["2001:db8::/ffff:ffff::"], ["192.0.2.0/24", "10.1.2.3/0"],
      ["fe80::1%eth0/64"], ["fe80::1%" + "a" * 700], ["192.0.2.1\0"], [LONE], 5, {"192.0.2.0/24": 1},
      [f"10.0.0.{one}" for one in range(21)]],
     ids=lambda one: ascii(one)[:24],
 )  # fmt: skip
 def test_what_are_no_networks(value: object) -> None:
-    """An unknown, empty or too long list is refused, not read as "any"."""
+    """An unknown, empty or too long list is refused, not read as "any"; nor is a mask with two meanings."""
     with pytest.raises(InvalidInputError) as caught:
         arguments.parse_networks(value)
     assert caught.value.field == "networks"
