@@ -116,7 +116,9 @@ def test_a_code_of_another_length_is_no_code() -> None:
     assert _digits("1234567", (6, 8)) is None
 
 
-PIECES = st.sampled_from("0123456789 -\u00a0\u202f\uff10\uff15\uff19\t\n\u2003\u200b\u00b2\u0661\uff21a")
+PIECES = st.sampled_from(
+    "0123456789 -\u00a0\u202f\uff10\uff15\uff19\t\n\u2003\u200b\u00b2\u0661\uff21a"
+)
 
 
 @given(st.text(max_size=80) | st.text(PIECES, max_size=12))
