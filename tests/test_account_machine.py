@@ -1073,8 +1073,7 @@ class LoggedStore(MemoryStore):
         return super().create(new)
 
     def replace(self, new: StoredRecord, *, expected: int) -> bool:
-        # What `forget` leaves may begin anew, as a row that was deleted and made again.
-        assert new.revision == expected + 1 or new.summary.state == "forgotten"
+        assert new.revision == expected + 1
         self.revisions.append(new.revision)
         return super().replace(new, expected=expected)
 
