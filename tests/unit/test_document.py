@@ -18,6 +18,7 @@ from mfakit.core.record import (
     RecoverySet,
     blank_record,
     decode_record,
+    with_entries,
 )
 from mfakit.core.sealing import Vault
 from mfakit.errors import RecordIntegrityError
@@ -80,6 +81,77 @@ def test_a_body_beyond_the_limit_loses_its_oldest_entry_and_no_other() -> None:
     kept = decode_record(row_of(record, VAULT), VAULT)
     assert [entry.at for entry in kept.history] == [1, 2]
     assert kept == replace(record, history=record.history[1:])
+
+
+def test_a_document_that_is_too_long_loses_what_is_not_about_factors_first() -> None:
+    """The enrolment stays though it is the oldest; it goes when nothing else is left."""
+    kinds = ["enrolled", "passcode_created", "reset", "locked"]
+    history = tuple([HistoryEntry(kind=kind, at=at, revision=1) for at, kind in enumerate(kinds)])
+    entry_bytes = len(json.encode(_record(history=history))) - len(
+        json.encode(_record(history=(history[0], *history[2:])))
+    )
+    for beyond, kept in (
+        (1, ["enrolled", "reset", "locked"]),
+        (entry_bytes, ["enrolled", "reset", "locked"]),
+        (entry_bytes + 1, ["enrolled", "reset"]),
+        (2 * entry_bytes - 10, ["enrolled", "reset"]),  # "locked" is ten letters shorter
+        (2 * entry_bytes - 9, ["reset"]),
+    ):
+        record = _of_length(BODY_BYTES + beyond, history=history)
+        opened = decode_record(row_of(record, VAULT), VAULT)
+        assert [entry.kind for entry in opened.history] == kept, beyond
+
+
+def _kinds(*runs: tuple[str, int]) -> list[HistoryEntry]:
+    kinds = [kind for kind, times in runs for _ in range(times)]
+    return [HistoryEntry(kind=kind, at=at, revision=1) for at, kind in enumerate(kinds)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "kept"),
+    [
+        # 32 of them fit, one more pushes the oldest out.
+        ([("password_changed", 32)], range(32)),
+        ([("password_changed", 33)], range(1, 33)),
+        # The enrolment stays, however many passcodes come and go after it.
+        ([("enrolled", 1), ("passcode_created", 16), ("passcode_revoked", 16)],
+         [0, *range(2, 33)]),
+        ([("enrolled", 1), ("passcode_created", 500)], [0, *range(470, 501)]),
+        # Of entries about factors the newest 16 are kept, and then the oldest goes first.
+        ([("reset", 16), ("locked", 100)], [*range(16), *range(100, 116)]),
+        ([("reset", 17), ("locked", 100)], [*range(1, 17), *range(101, 117)]),
+        ([("reset", 33)], range(1, 33)),
+        # What the history keeps is each of the seven kinds, and no other.
+        ([("enrolled", 1), ("authenticator_added", 1), ("authenticator_imported", 1),
+          ("authenticator_removed", 1), ("disabled", 1), ("recovery_codes_regenerated", 1),
+          ("reset", 1), ("device_trusted", 32)], [*range(7), *range(14, 39)]),
+        ([("authenticator_resynced", 1), ("recovery_code_used", 1), ("sessions_ended", 1),
+          ("password_changed", 1), ("device_trusted", 32)], range(4, 36)),
+    ],
+)  # fmt: skip
+def test_the_history_keeps_longest_what_is_about_factors(
+    runs: list[tuple[str, int]], kept: list[int]
+) -> None:
+    """At once or one by one: whoever has a session cannot hide how two-step was set up."""
+    entries = _kinds(*runs)
+    one_by_one: tuple[HistoryEntry, ...] = ()
+    for entry in entries:
+        one_by_one = with_entries(one_by_one, [entry])
+    assert [entry.at for entry in one_by_one] == list(kept)
+    assert [entry.at for entry in with_entries((), entries)] == list(kept)
+
+
+def test_sixteen_passcodes_made_and_revoked_do_not_push_the_enrolment_out() -> None:
+    world = World()
+    owner = world.owner()
+    for _ in range(16):
+        world.clock.advance(30)
+        proof = world.mfa.verify_code("ann", owner.phone.code(world.clock.now))
+        new = world.mfa.create_passcode("ann", label="Tablet", proof=proof)
+        world.mfa.revoke_passcode("ann", new.passcode_id)
+    kinds = [entry.kind for entry in world.mfa.history("ann")]
+    of_tablets = ["passcode_created", "passcode_revoked"] * 16
+    assert sorted(kinds) == sorted(["enrolled", *of_tablets[1:]])
 
 
 @pytest.mark.parametrize(("length", "opens"), [(DOCUMENT_BYTES, True), (DOCUMENT_BYTES + 1, False)])
