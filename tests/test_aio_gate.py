@@ -135,6 +135,46 @@ def test_a_storm_of_mail_clients_leaves_places_for_the_web() -> None:
     with_gate(main, concurrency=1, queue=1)
 
 
+@pytest.mark.parametrize("is_mail", [True, False], ids=["mail", "web"])
+def test_whoever_holds_one_place_of_an_account_does_not_hold_its_other(is_mail: bool) -> None:
+    """With room for many, the account's own places decide; a waiter that goes away gives its back."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        held, gone = _tasks(
+            _ask(gate, check(b"held", is_mail=is_mail)),
+            _ask(gate, check(b"gone", is_mail=not is_mail)),
+        )
+        await until(lambda: hasher.runs == 1 and _waiting(gate) == 2)
+        with pytest.raises(BusyError):
+            await gate.check(check(b"another", is_mail=is_mail))
+        gone.cancel()
+        await asyncio.wait((gone,))
+        assert _waiting(gate) == 1
+        (other,) = _tasks(_ask(gate, check(is_mail=not is_mail)))
+        await until(lambda: _waiting(gate) == 2)
+        hasher.go.set()
+        assert await asyncio.gather(held, other) == [(False, True), (True, True)]
+
+    with_gate(main, concurrency=1, queue=64)
+
+
+def test_new_hashes_are_the_webs() -> None:
+    """Who sets two-step up waits for no mail client."""
+
+    async def main(gate: AsyncHashGate, hasher: SlowHasher) -> None:
+        tasks = _tasks(*(_ask(gate, check(account=one)) for one in ("ann", "bob")))
+        await until(lambda: _waiting(gate) == 2)
+        hashing = asyncio.create_task(gate.hash(_new()))
+        await until(lambda: _waiting(gate) == 3)
+        with pytest.raises(BusyError):
+            await gate.check(check(b"another", is_mail=False))
+        hasher.go.set()
+        assert await asyncio.gather(*tasks) == [(True, True)] * 2
+        assert len(await hashing) == 2
+
+    with_gate(main, concurrency=1, queue=1)
+
+
 def test_a_run_that_fails_says_nothing_about_the_secret() -> None:
     """The one that ran gets the error, those that waited are busy, nobody is told "wrong"."""
 

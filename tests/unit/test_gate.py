@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
+from unit_world import Owner, World
 
 from mfakit import Policy
 from mfakit.core.decision import CheckHash, NewHashes
 from mfakit.core.secret import Secret
-from mfakit.errors import BusyError, HashingError
+from mfakit.errors import BusyError, CredentialRefusedError, HashingError
 from mfakit.gate import HashGate, Memory, Places, Ticket
+from mfakit.testing import CheapHasher
 from slow_hasher import SlowHasher, check
 
 
@@ -126,6 +129,71 @@ def test_a_storm_of_mail_clients_leaves_places_for_the_web() -> None:
         hasher.go.set()
         assert all(one.result()[0] for one in (*storm, *web))
     assert _waiting(gate) == 0
+
+
+class Held(CheapHasher):
+    """Runs that check an application passcode wait until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = Event()
+
+    def verify(self, stored: str, secret: Secret) -> bool:
+        is_passcode = secret.reveal().islower()
+        assert not is_passcode or self.go.wait(60)
+        return super().verify(stored, secret)
+
+
+def test_a_recovery_code_is_checked_while_mail_clients_take_every_place() -> None:
+    """A stranger who knows the letters that a passcode begins with keeps nobody out of the web."""
+    hasher = Held()
+    world = World(hasher=hasher, hash_concurrency=2, hash_queue=1)
+    owners = [world.owner(name) for name in ("ann", "bob", "cy", "dee")]
+    gate: Any = world.mfa._gate
+
+    def mail(owner: Owner, verifier: str) -> object:
+        return world.mfa.authenticate_client(
+            owner.account_id,
+            owner.passcode[:4] + verifier * 16,
+            protocol="imap",
+            check_password=lambda _: None,
+        )
+
+    with ThreadPoolExecutor(8) as threads:
+        storm = [threads.submit(mail, owner, "x") for owner in owners[:3]]
+        _until(lambda: _waiting(gate) == 3)
+        with pytest.raises(BusyError):
+            mail(owners[3], "x")
+        web = [
+            threads.submit(
+                world.mfa.verify_code, one.account_id, one.recovery_codes[0], method="recovery"
+            )
+            for one in (owners[0], owners[3])
+        ]
+        _until(lambda: _waiting(gate) == 5)
+        hasher.go.set()
+        assert all(isinstance(one.exception(), CredentialRefusedError) for one in storm)
+        assert all(one.result() for one in web)
+    assert _waiting(gate) == 0
+
+
+def test_whoever_holds_the_place_for_mail_of_an_account_does_not_hold_its_place_for_the_web() -> (
+    None
+):
+    """Nor the other way round; with room for many, the account's own places decide."""
+    hasher = SlowHasher()
+    gate = HashGate(hasher, concurrency=8, queue=64)
+    for is_mail in (True, False):
+        hasher.go.clear()
+        with ThreadPoolExecutor(2) as threads:
+            held = threads.submit(_ask, gate, check(b"held", is_mail=is_mail))
+            _until(lambda: _waiting(gate) == 1)
+            with pytest.raises(BusyError):
+                _ask(gate, check(b"another", is_mail=is_mail))
+            other = threads.submit(_ask, gate, check(is_mail=not is_mail, remember=0))
+            _until(lambda: _waiting(gate) == 2)
+            hasher.go.set()
+            assert (held.result()[0], other.result()[0]) == (False, True)
 
 
 def test_the_queue_is_bounded() -> None:
