@@ -353,17 +353,20 @@ class Guesser:
         self._process.clock.attack()
         victim, passcode = self._victim.account_id, self._victim.passcodes["first 0"]
         flipped = "".join("b" if letter == "a" else "a" for letter in passcode[5:] if letter != " ")
-        guess = lambda: self._mfa.verify_code(victim, self._wrong)  # noqa: E731
         wrong = lambda: _mail_login(self._mfa, victim, passcode[:4] + flipped)  # noqa: E731
         right = lambda: _mail_login(self._mfa, victim, passcode)  # noqa: E731
         while self._process.is_on:
             self._journal.ask(
-                "guessed code", victim, guess, expected="refused", method="totp", item="wrong"
+                "guessed code", victim, self._guess, expected="refused", method="totp", item="wrong"
             )
             if self._journal.calls % 20 == 1:
                 self._journal.ask("guessed passcode", victim, wrong, expected="refused")
                 self._journal.ask("owner under attack", victim, right)
             time.sleep(0.002)
+
+    def _guess(self) -> Any:
+        step = self._mfa.begin_login(self._victim.account_id, password_verified=True)
+        return self._mfa.complete_login(step.challenge, self._wrong)
 
 
 def _never_shown(person: Person) -> str:

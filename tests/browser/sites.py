@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NoReturn
 
-from mfakit import MFA, KeyRing, RefusedError, errors
+from mfakit import MFA, CodeRequired, KeyRing, RefusedError, errors
 
 ROOT = Path(__file__).resolve().parents[2]
 T0 = 1_800_000_000  # 15 January 2027, 08:00 UTC
@@ -111,9 +111,16 @@ def mail_login(mfa: MFA, account_id: str, credential: str, protocol: str) -> str
     return done.via
 
 
-def try_code(mfa: MFA, account_id: str, code: str, method: Any) -> None:
-    """Use a code up, or guess one."""
-    mfa.verify_code(account_id, code, method=method)
+def guess_code(mfa: MFA, account_id: str, code: str) -> None:
+    """Guess a code after the password."""
+    step = mfa.begin_login(account_id, password_verified=True)
+    assert isinstance(step, CodeRequired)
+    mfa.complete_login(step.challenge, code)
+
+
+def use_recovery_code(mfa: MFA, account_id: str, code: str) -> None:
+    """Use a recovery code up."""
+    mfa.verify_code(account_id, code, method="recovery")
 
 
 def reset(mfa: MFA, account_id: str) -> None:
@@ -144,7 +151,7 @@ def mend_store(mfa: MFA, account_id: str) -> None:
 
 
 _WHOLE: dict[Any, Any] = {}
-_ALL = (enroll, mail_login, try_code, reset, is_on, break_store, mend_store)
+_ALL = (enroll, mail_login, guess_code, use_recovery_code, reset, is_on, break_store, mend_store)
 BESIDE = {one.__name__: one for one in _ALL}
 
 
@@ -217,7 +224,7 @@ class Site:
         for _ in range(times):
             self.advance(3600)
             with suppress(errors.WrongCodeError):
-                self.beside("try_code", address, "000000", "totp")
+                self.beside("guess_code", address, "000000")
 
     def reset(self, address: str) -> None:
         """Let an operator take two-step off."""
@@ -225,7 +232,7 @@ class Site:
 
     def use_recovery_code(self, address: str, code: str) -> None:
         """Use one up elsewhere."""
-        self.beside("try_code", address, code, "recovery")
+        self.beside("use_recovery_code", address, code)
 
 
 def main() -> None:
