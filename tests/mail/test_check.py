@@ -58,7 +58,7 @@ class Fails(PasswordSource):
         raise OSError
 
     def find_problems(self) -> list[str]:
-        raise NotImplementedError
+        raise AssertionError
 
 
 def _raise(error: Exception) -> Callable[[], list[str]]:
