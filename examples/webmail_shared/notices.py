@@ -38,6 +38,7 @@ SUBJECTS = {
     _K.RECOVERY_CODES_REGENERATED: "New recovery codes were made",
     _K.RECOVERY_CODE_USED: "A recovery code was used",
     _K.RESET: "Two-step authentication was reset by an operator",
+    _K.SESSIONS_ENDED: "You were signed out everywhere after wrong codes",
 }
 
 
