@@ -1,6 +1,6 @@
 """Who gets in, and who does not: what a second review found, each as a promise.
 
-Each test failed on the code before its repair.
+Most failed on the code before the repairs; the others hold what the repairs must not break.
 """
 
 from __future__ import annotations
